@@ -1,0 +1,5 @@
+"""Greets: {"name": "Ada"} gives {"hello": "Ada"}."""
+
+
+def main(args):
+    return {"hello": args.get("name") or "world"}

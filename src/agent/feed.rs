@@ -1,0 +1,60 @@
+//! Reads the control topic from its beginning, and goes on from there.
+
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rdkafka::Message;
+use tracing::{info, warn};
+
+use crate::bus::{self, TableConsumer};
+use crate::config::Settings;
+use crate::model::Decision;
+use crate::shutdown::Shutdown;
+
+use super::node::Node;
+
+/// Starts the reading thread.
+pub(super) fn start(settings: &Settings, node: Node, shutdown: Shutdown) -> Result<JoinHandle<()>, bus::Error> {
+    let mut consumer = TableConsumer::open(&settings.kafka, &settings.topics.decisions)?;
+    let tokio = tokio::runtime::Handle::current();
+    let settings = settings.clone();
+    Ok(std::thread::spawn(move || {
+        // Commands become tasks.
+        let _entered = tokio.enter();
+        if let Err(error) = bus::ensure(&settings.kafka, &settings.topics, &shutdown) {
+            warn!("{error}");
+        }
+        let mut caught_up = false;
+        while !shutdown.is_requested() {
+            node.set_feed_connected(consumer.health().is_connected());
+            let message = match consumer.poll(Duration::from_millis(50)) {
+                Ok(message) => message,
+                // What is known stays in force until it expires.
+                Err(error) => {
+                    warn!("{error}; trying again");
+                    shutdown.sleep(Duration::from_secs(1));
+                    continue;
+                }
+            };
+            if let Some(message) = message {
+                let key = message.key().map(String::from_utf8_lossy);
+                match (message.payload(), key) {
+                    (Some(payload), _) => match serde_json::from_slice::<Decision>(payload) {
+                        Ok(decision) => node.decide(&decision),
+                        Err(error) => warn!(
+                            topic = message.topic(), partition = message.partition(), offset = message.offset(),
+                            "a record of the control topic is no decision: {error}; it is passed over"
+                        ),
+                    },
+                    (None, Some(app)) => node.forget(&app),
+                    (None, None) => {}
+                }
+            }
+            if !caught_up && consumer.is_caught_up() {
+                caught_up = true;
+                info!("the decisions that were there have been read");
+                node.begin();
+            }
+        }
+    }))
+}

@@ -1,0 +1,108 @@
+//! Step 6: decisions → warm runtimes, which execute functions.
+//!
+//! [`feed`] reads the decisions, [`warm_set`] knows what should be loaded and when, [`node`] carries it out with the
+//! [`pool`] of unspecialised runtimes, the code from [`prefetch`] and the processes of [`backend`]; [`gateway`] is the
+//! door for callers, [`events`] closes the loop by publishing each finished execution.
+
+pub mod backend;
+pub mod events;
+mod feed;
+mod gateway;
+mod journal;
+mod node;
+mod pool;
+pub mod prefetch;
+pub mod registry;
+mod shims;
+pub mod warm_set;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::bus;
+use crate::config::Settings;
+use crate::shutdown::Shutdown;
+use crate::telemetry::{AgentMetrics, Metrics};
+
+pub use events::Observer;
+pub use node::{InvokeError, Node, Outcome, Request, Totals};
+
+/// Why an agent can't be built or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The folder for code and shims can't be used.
+    #[error("the agent's cache folder '{path}' can't be used: {source}; set agent.cache to one that can be written")]
+    Cache {
+        /// The folder.
+        path: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The file with app definitions can't be used.
+    #[error(transparent)]
+    Apps(#[from] registry::Error),
+    /// The bus can't be used.
+    #[error(transparent)]
+    Bus(#[from] bus::Error),
+}
+
+/// The agent, ready to run.
+pub struct Agent {
+    settings: Settings,
+    node: Node,
+}
+
+impl Agent {
+    /// Checks the settings, writes the shims, and makes no connection yet. `speed` is how many times as fast as its own
+    /// clock the workload runs: totals are counted in the workload's time. `observer` sees every finished execution.
+    pub fn build(
+        settings: &Settings,
+        metrics: &Metrics,
+        speed: f64,
+        observer: Option<Observer>,
+    ) -> Result<Self, Error> {
+        bus::check_options(&settings.kafka)?;
+        let folder = cache_folder(&settings.agent.cache);
+        let unusable = |source| Error::Cache { path: folder.display().to_string(), source };
+        let shims = shims::write(&folder).map_err(unusable)?;
+        let cache = prefetch::CodeCache::open(&folder.join("code")).map_err(unusable)?;
+        let registry = registry::Registry::load(&settings.agent.apps)?;
+        let producer = bus::Producer::open(&settings.kafka, "publishing invocation events")?;
+        let metrics = AgentMetrics::register(metrics);
+        let events = events::Events::new(producer, &settings.topics.invocations, metrics.clone(), observer);
+        let node = Node::new(&settings.agent, speed, shims, cache, registry, events, metrics);
+        Ok(Self { settings: settings.clone(), node })
+    }
+
+    /// For invoking functions and looking at what is loaded.
+    pub fn node(&self) -> Node {
+        self.node.clone()
+    }
+
+    /// The door for callers.
+    pub fn routes(&self) -> axum::Router {
+        gateway::routes(self.node.clone(), self.settings.agent.max_request_bytes)
+    }
+
+    /// Runs until it is time to end; then lets running executions finish for a moment and ends every runtime.
+    pub async fn run(self, mut shutdown: Shutdown) -> Result<(), Error> {
+        let feed = feed::start(&self.settings, self.node.clone(), shutdown.clone())?;
+        let node = Arc::new(self.node);
+        tokio::select! {
+            () = node.run() => {}
+            () = shutdown.requested() => {}
+        }
+        node.close().await;
+        let _ = tokio::task::spawn_blocking(move || feed.join()).await;
+        Ok(())
+    }
+}
+
+fn cache_folder(configured: &str) -> PathBuf {
+    if !configured.is_empty() {
+        return PathBuf::from(configured);
+    }
+    let home = || std::env::var_os("HOME").filter(|home| !home.is_empty()).map(|home| PathBuf::from(home).join(".cache"));
+    let base = std::env::var_os("XDG_CACHE_HOME").filter(|base| !base.is_empty()).map(PathBuf::from).or_else(home);
+    base.unwrap_or_else(std::env::temp_dir).join("pilotlight")
+}

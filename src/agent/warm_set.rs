@@ -1,0 +1,642 @@
+//! What is loaded on this node, and what should be. Pure: it is told the time and what happens, and answers with
+//! commands; [`super::node`] carries them out.
+//!
+//! Windows count from the end of an app's last execution: the one that this node saw or the one that the decision
+//! names, whichever is later. While an app executes, no window counts.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::model::{Decision, Temperature, Version, Window, Windows};
+
+/// Loads of an app that its lead is measured over.
+const RECENT_LOADS: usize = 8;
+
+/// Something to do about an app. `T` is what an instance is to the caller.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Command<T> {
+    /// Load one more instance ahead of time, and say so with [`WarmSet::loaded`] or [`WarmSet::load_failed`].
+    Load(Arc<str>),
+    /// End an instance that is no longer wanted.
+    Unload(Arc<str>, T, &'static str),
+}
+
+/// The apps of a node.
+#[derive(Debug)]
+pub struct WarmSet<T> {
+    apps: HashMap<Arc<str>, App<T>>,
+    /// When to look at which app again.
+    due: BTreeSet<(i64, Arc<str>)>,
+    default_keep_alive_ms: i64,
+    retry_ms: i64,
+    /// While the feed is being read for the first time, old decisions must not start anything.
+    held: bool,
+    idle_memory: IdleMemory,
+}
+
+#[derive(Debug)]
+struct App<T> {
+    plan: Option<ReceivedPlan>,
+    idle: Vec<Idle<T>>,
+    busy: usize,
+    loading: usize,
+    /// End of the last execution on this node.
+    idle_since_ms: Option<i64>,
+    loads_ms: [i64; RECENT_LOADS],
+    loads: usize,
+    /// After a load that failed.
+    no_load_before_ms: i64,
+    due_ms: Option<i64>,
+}
+
+/// What a decision asks for.
+#[derive(Debug, Clone)]
+struct ReceivedPlan {
+    version: Version,
+    windows: Windows,
+    idle_since_ms: i64,
+    instances: usize,
+    valid_until_ms: i64,
+}
+
+#[derive(Debug)]
+struct Idle<T> {
+    instance: T,
+    memory_mb: f64,
+    /// Whether it has executed anything since it was loaded.
+    used: bool,
+}
+
+/// What an app's windows say at a moment.
+#[derive(Debug, PartialEq, Eq)]
+struct Wish {
+    /// Idle instances to keep at most.
+    keep: usize,
+    /// Instances to have, loading some if need be.
+    have: usize,
+    /// When to look again.
+    until_ms: Option<i64>,
+    why_not: &'static str,
+}
+
+/// One app as people see it.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct AppView {
+    /// The app.
+    pub app: String,
+    /// Instances loaded and idle.
+    pub idle: usize,
+    /// Instances executing.
+    pub busy: usize,
+    /// Instances being loaded ahead of time.
+    pub loading: usize,
+    /// Whether the windows are those of a valid decision, or this node's default.
+    pub decided: bool,
+    /// When to be loaded, relative to `idle_since_ms`.
+    pub windows: Windows,
+    /// End of the last execution known, epoch ms.
+    pub idle_since_ms: Option<i64>,
+    /// How much earlier than a window loading begins, ms.
+    pub lead_ms: i64,
+}
+
+impl<T> Default for App<T> {
+    fn default() -> Self {
+        Self {
+            plan: None,
+            idle: Vec::new(),
+            busy: 0,
+            loading: 0,
+            idle_since_ms: None,
+            loads_ms: [0; RECENT_LOADS],
+            loads: 0,
+            no_load_before_ms: 0,
+            due_ms: None,
+        }
+    }
+}
+
+impl<T> App<T> {
+    fn idle_since_ms(&self) -> Option<i64> {
+        self.idle_since_ms.max(self.plan.as_ref().map(|plan| plan.idle_since_ms))
+    }
+
+    /// How long loading takes, as far as is known: the longest of the recent loads.
+    fn lead_ms(&self) -> i64 {
+        self.loads_ms.into_iter().max().unwrap_or(0)
+    }
+
+    fn valid_plan(&self, now_ms: i64) -> Option<&ReceivedPlan> {
+        self.plan.as_ref().filter(|plan| now_ms < plan.valid_until_ms)
+    }
+
+    fn wish(&self, now_ms: i64, default_keep_alive_ms: i64) -> Wish {
+        let plan = self.valid_plan(now_ms);
+        let instances = plan.map_or(usize::MAX, |plan| plan.instances);
+        if self.busy > 0 {
+            let keep = instances.saturating_sub(self.busy);
+            return Wish { keep, have: 0, until_ms: None, why_not: "more instances than the decision asks for" };
+        }
+        let none = Wish { keep: 0, have: 0, until_ms: None, why_not: "its windows are over" };
+        let Some(idle_since_ms) = self.idle_since_ms() else { return none };
+        let default = [Window::keep_alive(default_keep_alive_ms)];
+        let windows: &[Window] = plan.map_or(&default, |plan| &plan.windows);
+        let lead_ms = self.lead_ms();
+        let idle_ms = now_ms - idle_since_ms;
+        let expires_ms = plan.map(|plan| plan.valid_until_ms);
+        let sooner = |at_ms: i64| Some(expires_ms.map_or(at_ms, |expires_ms| expires_ms.min(at_ms)));
+        for window in windows.iter().filter(|window| idle_ms < window.until_ms) {
+            let begins_ms = if window.from_ms > 0 { (window.from_ms - lead_ms).max(0) } else { 0 };
+            if idle_ms < begins_ms {
+                let until_ms = sooner(idle_since_ms + begins_ms);
+                return Wish { until_ms, why_not: "its next window is yet to come", ..none };
+            }
+            // Keep-alive keeps what there is; only a window that lies ahead loads.
+            let have = if window.from_ms > 0 { plan.map_or(0, |plan| plan.instances) } else { 0 };
+            let until_ms = sooner(idle_since_ms + window.until_ms);
+            return Wish { keep: instances, have, until_ms, why_not: "more instances than the decision asks for" };
+        }
+        none
+    }
+}
+
+impl<T> WarmSet<T> {
+    /// Nothing loaded. An app without a valid decision stays loaded for `default_keep_alive_ms`; a load ahead of time
+    /// that failed is tried again after `retry_ms`. Nothing is loaded ahead of time until [`Self::begin`].
+    pub fn new(default_keep_alive_ms: i64, retry_ms: i64) -> Self {
+        Self {
+            apps: HashMap::new(),
+            due: BTreeSet::new(),
+            default_keep_alive_ms,
+            retry_ms,
+            held: true,
+            idle_memory: IdleMemory::default(),
+        }
+    }
+
+    /// The feed has been read for the first time: from now on decisions are acted on.
+    pub fn begin(&mut self, now_ms: i64) -> Vec<Command<T>> {
+        if !std::mem::replace(&mut self.held, false) {
+            return Vec::new();
+        }
+        let apps: Vec<_> = self.apps.keys().cloned().collect();
+        apps.into_iter().flat_map(|app| self.reconcile(&app, now_ms)).collect()
+    }
+
+    /// Takes a decision over, unless it is not newer than the last one about the app; says whether it did.
+    pub fn decide(&mut self, decision: &Decision, now_ms: i64) -> Option<Vec<Command<T>>> {
+        let key = self.key(&decision.app);
+        let app = self.apps.entry(Arc::clone(&key)).or_default();
+        if app.plan.as_ref().is_some_and(|plan| decision.version <= plan.version) {
+            return None;
+        }
+        app.plan = Some(ReceivedPlan {
+            version: decision.version,
+            windows: decision.windows.clone(),
+            idle_since_ms: decision.idle_since_ms,
+            instances: decision.instances as usize,
+            valid_until_ms: decision.valid_until_ms,
+        });
+        Some(self.reconcile(&key, now_ms))
+    }
+
+    /// The pipeline has forgotten the app.
+    pub fn forget(&mut self, app: &str, now_ms: i64) -> Vec<Command<T>> {
+        let Some((key, entry)) = self.apps.get_key_value(app) else { return Vec::new() };
+        let key = Arc::clone(key);
+        if entry.idle.is_empty() && entry.busy == 0 && entry.loading == 0 {
+            if let Some(entry) = self.apps.remove(&key)
+                && let Some(due_ms) = entry.due_ms
+            {
+                self.due.remove(&(due_ms, key));
+            }
+            return Vec::new();
+        }
+        if let Some(entry) = self.apps.get_mut(&key) {
+            entry.plan = None;
+        }
+        self.reconcile(&key, now_ms)
+    }
+
+    /// An invocation wants an instance: takes a loaded one, the one used last first.
+    pub fn acquire(&mut self, app: &str, now_ms: i64) -> Option<(T, Temperature)> {
+        let entry = self.apps.get_mut(app)?;
+        let at = entry.idle.iter().rposition(|idle| idle.used).or(entry.idle.len().checked_sub(1))?;
+        let idle = entry.idle.remove(at);
+        self.idle_memory.remove(idle.memory_mb, now_ms);
+        entry.busy += 1;
+        Some((idle.instance, if idle.used { Temperature::Warm } else { Temperature::Prewarmed }))
+    }
+
+    /// An instance that was acquired can't be used: nothing was executed on it.
+    pub fn discard(&mut self, app: &str) {
+        if let Some(entry) = self.apps.get_mut(app) {
+            entry.busy = entry.busy.saturating_sub(1);
+        }
+    }
+
+    /// Instances of the app that are being loaded ahead of time.
+    pub fn loading(&self, app: &str) -> usize {
+        self.apps.get(app).map_or(0, |entry| entry.loading)
+    }
+
+    /// An invocation got an instance that was loaded for it: from now on it counts as executing.
+    pub fn start_busy(&mut self, app: &str) {
+        let key = self.key(app);
+        self.apps.entry(key).or_default().busy += 1;
+    }
+
+    /// Loading the app took so long.
+    pub fn note_load(&mut self, app: &str, took_ms: i64) {
+        let key = self.key(app);
+        let entry = self.apps.entry(key).or_default();
+        entry.loads_ms[entry.loads % RECENT_LOADS] = took_ms;
+        entry.loads += 1;
+    }
+
+    /// A load ahead of time is done.
+    pub fn loaded(&mut self, app: &str, instance: T, memory_mb: f64, now_ms: i64) -> Vec<Command<T>> {
+        let key = self.key(app);
+        let entry = self.apps.entry(Arc::clone(&key)).or_default();
+        entry.loading = entry.loading.saturating_sub(1);
+        entry.idle.push(Idle { instance, memory_mb, used: false });
+        self.idle_memory.add(memory_mb, now_ms);
+        self.reconcile(&key, now_ms)
+    }
+
+    /// A load ahead of time is done, and its instance goes to an invocation that has been waiting for it.
+    pub fn claimed(&mut self, app: &str) {
+        if let Some(entry) = self.apps.get_mut(app) {
+            entry.loading = entry.loading.saturating_sub(1);
+            entry.busy += 1;
+        }
+    }
+
+    /// A load ahead of time failed.
+    pub fn load_failed(&mut self, app: &str, now_ms: i64) {
+        let retry_ms = self.retry_ms;
+        let Some((key, _)) = self.apps.get_key_value(app) else { return };
+        let key = Arc::clone(key);
+        if let Some(entry) = self.apps.get_mut(&key) {
+            entry.loading = entry.loading.saturating_sub(1);
+            entry.no_load_before_ms = now_ms + retry_ms;
+        }
+        self.look_again(&key, Some(now_ms + retry_ms));
+    }
+
+    /// An execution is over and its instance can go on.
+    pub fn release(&mut self, app: &str, instance: T, memory_mb: f64, now_ms: i64) -> Vec<Command<T>> {
+        let key = self.key(app);
+        let entry = self.apps.entry(Arc::clone(&key)).or_default();
+        entry.busy = entry.busy.saturating_sub(1);
+        entry.idle_since_ms = Some(now_ms);
+        entry.idle.push(Idle { instance, memory_mb, used: true });
+        self.idle_memory.add(memory_mb, now_ms);
+        self.reconcile(&key, now_ms)
+    }
+
+    /// An execution is over and its instance is gone.
+    pub fn lost(&mut self, app: &str, now_ms: i64) -> Vec<Command<T>> {
+        let key = self.key(app);
+        let entry = self.apps.entry(Arc::clone(&key)).or_default();
+        entry.busy = entry.busy.saturating_sub(1);
+        entry.idle_since_ms = Some(now_ms);
+        self.reconcile(&key, now_ms)
+    }
+
+    /// Takes out the instance that has been idle for longest, to make room.
+    pub fn evict(&mut self, now_ms: i64) -> Option<(Arc<str>, T)> {
+        let key = self
+            .apps
+            .iter()
+            .filter(|(_, entry)| !entry.idle.is_empty())
+            .min_by_key(|(_, entry)| entry.idle_since_ms())
+            .map(|(key, _)| Arc::clone(key))?;
+        let idle = self.apps.get_mut(&key)?.idle.remove(0);
+        self.idle_memory.remove(idle.memory_mb, now_ms);
+        Some((key, idle.instance))
+    }
+
+    /// Does what is due by `now_ms`.
+    pub fn tick(&mut self, now_ms: i64) -> Vec<Command<T>> {
+        let mut commands = Vec::new();
+        while let Some((due_ms, _)) = self.due.first()
+            && *due_ms <= now_ms
+            && let Some((_, app)) = self.due.pop_first()
+        {
+            if let Some(entry) = self.apps.get_mut(&app) {
+                entry.due_ms = None;
+            }
+            commands.extend(self.reconcile(&app, now_ms));
+        }
+        commands
+    }
+
+    /// When [`Self::tick`] has something to do next.
+    pub fn next_due_ms(&self) -> Option<i64> {
+        self.due.first().map(|(due_ms, _)| *due_ms)
+    }
+
+    /// Memory of instances that are loaded and not executing, so far, MB·ms.
+    pub fn idle_mb_ms(&self, now_ms: i64) -> f64 {
+        self.idle_memory.total(now_ms)
+    }
+
+    /// Instances loaded, idle and busy.
+    pub fn loaded_instances(&self) -> usize {
+        self.apps.values().map(|entry| entry.idle.len() + entry.busy).sum()
+    }
+
+    /// The apps with a decision or something loaded, by name.
+    pub fn view(&self, now_ms: i64) -> Vec<AppView> {
+        let mut views: Vec<_> = self
+            .apps
+            .iter()
+            .map(|(app, entry)| {
+                let plan = entry.valid_plan(now_ms);
+                let default = Windows::from_slice(&[Window::keep_alive(self.default_keep_alive_ms)]);
+                AppView {
+                    app: app.to_string(),
+                    idle: entry.idle.len(),
+                    busy: entry.busy,
+                    loading: entry.loading,
+                    decided: plan.is_some(),
+                    windows: plan.map_or(default, |plan| plan.windows.clone()),
+                    idle_since_ms: entry.idle_since_ms(),
+                    lead_ms: entry.lead_ms(),
+                }
+            })
+            .collect();
+        views.sort_unstable_by(|a, b| a.app.cmp(&b.app));
+        views
+    }
+
+    /// Every idle instance, for the end.
+    pub fn drain(&mut self) -> Vec<T> {
+        self.apps.values_mut().flat_map(|entry| entry.idle.drain(..)).map(|idle| idle.instance).collect()
+    }
+
+    fn key(&self, app: &str) -> Arc<str> {
+        self.apps.get_key_value(app).map_or_else(|| Arc::from(app), |(key, _)| Arc::clone(key))
+    }
+
+    /// Brings one app to what its windows wish for.
+    fn reconcile(&mut self, key: &Arc<str>, now_ms: i64) -> Vec<Command<T>> {
+        let Some(entry) = self.apps.get_mut(key) else { return Vec::new() };
+        let wish = entry.wish(now_ms, self.default_keep_alive_ms);
+        let mut commands = Vec::new();
+        while entry.idle.len() > wish.keep {
+            // The one used longest ago stands first.
+            let idle = entry.idle.remove(0);
+            self.idle_memory.remove(idle.memory_mb, now_ms);
+            commands.push(Command::Unload(Arc::clone(key), idle.instance, wish.why_not));
+        }
+        if !self.held && now_ms >= entry.no_load_before_ms {
+            let missing = wish.have.saturating_sub(entry.idle.len() + entry.loading);
+            entry.loading += missing;
+            commands.extend((0..missing).map(|_| Command::Load(Arc::clone(key))));
+        }
+        self.look_again(key, wish.until_ms);
+        commands
+    }
+
+    fn look_again(&mut self, key: &Arc<str>, at_ms: Option<i64>) {
+        let Some(entry) = self.apps.get_mut(key) else { return };
+        if entry.due_ms == at_ms {
+            return;
+        }
+        if let Some(due_ms) = std::mem::replace(&mut entry.due_ms, at_ms) {
+            self.due.remove(&(due_ms, Arc::clone(key)));
+        }
+        if let Some(at_ms) = at_ms {
+            self.due.insert((at_ms, Arc::clone(key)));
+        }
+    }
+}
+
+/// Memory × time, kept up to date at every change.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct IdleMemory {
+    now_mb: f64,
+    mb_ms: f64,
+    changed_ms: i64,
+}
+
+impl IdleMemory {
+    /// So much more memory is idle from `now_ms` on.
+    pub fn add(&mut self, memory_mb: f64, now_ms: i64) {
+        self.mb_ms = self.total(now_ms);
+        self.now_mb += memory_mb;
+        self.changed_ms = now_ms;
+    }
+
+    /// So much less.
+    pub fn remove(&mut self, memory_mb: f64, now_ms: i64) {
+        self.add(-memory_mb, now_ms);
+    }
+
+    /// MB·ms up to `now_ms`.
+    pub fn total(&self, now_ms: i64) -> f64 {
+        self.mb_ms + self.now_mb * (now_ms - self.changed_ms).max(0) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Regime;
+    use proptest::prelude::*;
+
+    fn decision(position: i64, idle_since_ms: i64, windows: &[(i64, i64)], instances: u32) -> Decision {
+        Decision {
+            app: "a".to_owned(),
+            version: Version { epoch: 0, position },
+            decided_at_ms: 0,
+            policy: "test".to_owned(),
+            regime: Regime::Histogram,
+            windows: windows.iter().map(|(from_ms, until_ms)| Window { from_ms: *from_ms, until_ms: *until_ms }).collect(),
+            idle_since_ms,
+            instances,
+            runtime: None,
+            memory_mb: None,
+            code: None,
+            successors: Vec::new(),
+            expected: None,
+            valid_until_ms: 1_000_000,
+            reason: String::new(),
+        }
+    }
+
+    fn loads(commands: &[Command<u32>]) -> usize {
+        commands.iter().filter(|command| matches!(command, Command::Load(_))).count()
+    }
+
+    fn unloads(commands: &[Command<u32>]) -> usize {
+        commands.len() - loads(commands)
+    }
+
+    /// A set that is past its first reading of the feed.
+    fn set() -> WarmSet<u32> {
+        let mut set = WarmSet::new(600, 50);
+        set.begin(0);
+        set
+    }
+
+    /// One execution from `from_ms` to `until_ms`, on a new instance if none is loaded.
+    fn execute(set: &mut WarmSet<u32>, from_ms: i64, until_ms: i64) -> (Option<Temperature>, Vec<Command<u32>>) {
+        let (instance, temperature) = match set.acquire("a", from_ms) {
+            Some((instance, temperature)) => (instance, Some(temperature)),
+            None => {
+                set.start_busy("a");
+                (1, None)
+            }
+        };
+        (temperature, set.release("a", instance, 100.0, until_ms))
+    }
+
+    #[test]
+    fn without_a_decision_the_default_keep_alive_counts() {
+        let mut set = set();
+        assert_eq!(execute(&mut set, 0, 10).0, None);
+        assert_eq!(execute(&mut set, 609, 610).0, Some(Temperature::Warm));
+        assert_eq!(set.next_due_ms(), Some(1210));
+        assert_eq!(unloads(&set.tick(1209)), 0);
+        assert_eq!(unloads(&set.tick(1210)), 1);
+        assert_eq!(execute(&mut set, 1300, 1301).0, None);
+    }
+
+    #[test]
+    fn a_window_ahead_unloads_then_loads_earlier_by_the_lead() {
+        let mut set = set();
+        set.note_load("a", 7);
+        assert!(set.decide(&decision(1, 0, &[(100, 200)], 1), 0).is_some());
+        let (_, commands) = execute(&mut set, 5, 10);
+        assert_eq!(unloads(&commands), 1, "not loaded at 0");
+        assert_eq!(set.next_due_ms(), Some(103));
+        assert_eq!(set.tick(103), [Command::Load("a".into())]);
+        assert_eq!(set.loading("a"), 1);
+        assert!(set.loaded("a", 2, 100.0, 110).is_empty());
+        let (temperature, _) = execute(&mut set, 150, 151);
+        assert_eq!(temperature, Some(Temperature::Prewarmed), "first use of what was loaded ahead");
+        set.tick(151 + 93);
+        set.loaded("a", 3, 100.0, 250);
+        assert_eq!(unloads(&set.tick(351)), 1, "nobody came");
+    }
+
+    #[test]
+    fn an_arrival_before_its_pre_warm_cancels_it() {
+        let mut set = set();
+        set.decide(&decision(1, 0, &[(100, 200)], 1), 0);
+        set.start_busy("a");
+        assert_eq!(loads(&set.tick(150)), 0);
+        set.release("a", 1, 100.0, 160);
+        assert_eq!(set.next_due_ms(), Some(260));
+    }
+
+    #[test]
+    fn decisions_that_are_not_newer_are_dropped() {
+        let mut set = set();
+        assert!(set.decide(&decision(5, 0, &[(0, 100)], 1), 0).is_some());
+        assert!(set.decide(&decision(5, 0, &[(0, 900)], 1), 0).is_none());
+        assert!(set.decide(&decision(4, 0, &[(0, 900)], 1), 0).is_none());
+        let mut newer = decision(0, 0, &[(0, 900)], 1);
+        newer.version.epoch = 1;
+        assert!(set.decide(&newer, 0).is_some());
+    }
+
+    #[test]
+    fn a_decision_that_expired_gives_way_to_the_default() {
+        let mut set = set();
+        set.decide(&decision(1, 0, &[(0, 5_000_000)], 1), 0);
+        execute(&mut set, 0, 999_900);
+        assert_eq!(set.next_due_ms(), Some(1_000_000));
+        assert_eq!(unloads(&set.tick(1_000_000)), 0, "the default of 600 still holds");
+        assert_eq!(unloads(&set.tick(1_000_500)), 1);
+    }
+
+    #[test]
+    fn instances_are_pre_warmed_and_kept_by_number() {
+        let mut set = set();
+        set.decide(&decision(1, 0, &[(100, 200)], 3), 0);
+        assert_eq!(loads(&set.tick(100)), 3);
+        for instance in 0..3 {
+            set.loaded("a", instance, 100.0, 101);
+        }
+        set.decide(&decision(2, 0, &[(0, 200)], 2), 110);
+        assert_eq!(set.loaded_instances(), 2);
+    }
+
+    #[test]
+    fn old_decisions_start_nothing_while_the_feed_is_read_for_the_first_time() {
+        let mut set: WarmSet<u32> = WarmSet::new(600, 50);
+        set.decide(&decision(1, 0, &[(100, 200)], 1), 150);
+        let commands = set.decide(&decision(2, 140, &[(100, 200)], 1), 150).unwrap();
+        assert!(commands.is_empty());
+        assert_eq!(loads(&set.begin(150)), 0, "the newest one's window is yet to come");
+        assert_eq!(loads(&set.tick(240)), 1);
+    }
+
+    #[test]
+    fn a_load_that_failed_is_tried_again_later() {
+        let mut set = set();
+        set.decide(&decision(1, 0, &[(100, 2000)], 1), 0);
+        assert_eq!(loads(&set.tick(100)), 1);
+        set.load_failed("a", 110);
+        assert_eq!(loads(&set.tick(159)), 0);
+        assert_eq!(loads(&set.tick(160)), 1);
+    }
+
+    #[test]
+    fn idle_memory_counts_what_is_loaded_and_not_executing() {
+        let mut set = set();
+        execute(&mut set, 0, 1000);
+        assert_eq!(set.idle_mb_ms(1300), 100.0 * 300.0);
+        let (instance, _) = set.acquire("a", 1300).unwrap();
+        set.release("a", instance, 100.0, 1500);
+        set.tick(2100);
+        assert_eq!(set.idle_mb_ms(9999), 100.0 * 900.0);
+    }
+
+    #[test]
+    fn a_tombstone_forgets_the_app() {
+        let mut set = set();
+        set.decide(&decision(9, 0, &[(100, 200)], 1), 0);
+        assert!(set.forget("a", 10).is_empty());
+        assert!(set.view(10).is_empty() && set.next_due_ms().is_none());
+        assert!(set.decide(&decision(3, 0, &[(0, 1)], 1), 20).is_some());
+    }
+
+    proptest! {
+        /// Whatever happens, the counts agree with what is held, and idle memory never runs backwards.
+        #[test]
+        fn the_books_balance(steps in prop::collection::vec((0..6_u8, 1..500_i64), 1..200)) {
+            let mut set = set();
+            let (mut now, mut held, mut alive, mut position) = (0, Vec::new(), 0_i64, 0);
+            let mut next = 0_u32;
+            let mut memory = 0.0;
+            for (step, wait) in steps {
+                now += wait;
+                let mut commands = set.tick(now);
+                match step {
+                    0 => if let Some((instance, _)) = set.acquire("a", now) { held.push(instance) },
+                    1 => { set.start_busy("a"); next += 1; alive += 1; held.push(next) }
+                    2 => if let Some(instance) = held.pop() { commands.extend(set.release("a", instance, 10.0, now)) },
+                    3 => if held.pop().is_some() { alive -= 1; commands.extend(set.lost("a", now)) },
+                    4 => { position += 1; commands.extend(set.decide(&decision(position, now, &[(wait, 3 * wait)], 2), now).unwrap()) }
+                    _ => if set.evict(now).is_some() { alive -= 1 },
+                }
+                let mut rest = commands;
+                while let Some(command) = rest.pop() {
+                    match command {
+                        Command::Load(_) => { next += 1; alive += 1; rest.extend(set.loaded("a", next, 10.0, now)) }
+                        Command::Unload(..) => alive -= 1,
+                    }
+                }
+                prop_assert_eq!(set.loaded_instances() as i64, alive);
+                let total = set.idle_mb_ms(now);
+                prop_assert!(total >= memory);
+                memory = total;
+            }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! A bus inside of this process, for `up` and for tests that need no durability. Memory only: it is librdkafka's mock
+//! cluster, which speaks the real protocol on a loopback port, keeps at most 5 MiB a partition, drops the oldest
+//! silently, and compacts nothing.
+
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+
+use crate::config::Settings;
+
+use super::Error;
+
+/// A memory-only bus. It ends when this is dropped.
+pub struct Embedded {
+    cluster: MockCluster<'static, DefaultProducerContext>,
+}
+
+impl Embedded {
+    /// Starts one with the topics of `settings`, and points `settings` to it.
+    pub fn start(settings: &mut Settings) -> Result<Self, Error> {
+        let cluster = MockCluster::new(1).map_err(Error::Embedded)?;
+        for topic in settings.topics.wanted() {
+            cluster.create_topic(topic.name, settings.topics.partitions, 1).map_err(Error::Embedded)?;
+        }
+        let mut embedded = Self { cluster };
+        embedded.point(settings);
+        Ok(embedded)
+    }
+
+    /// `host:port` of the bus.
+    pub fn bootstrap_servers(&self) -> String {
+        self.cluster.bootstrap_servers()
+    }
+
+    fn point(&mut self, settings: &mut Settings) {
+        settings.kafka.0.clear();
+        settings.kafka.0.insert("bootstrap.servers".to_owned(), self.bootstrap_servers());
+        settings.input.topics = vec![settings.topics.invocations.clone()];
+        // There is nothing to create and no admin interface to ask.
+        settings.topics.create = false;
+    }
+}

@@ -1,0 +1,57 @@
+//! Kafka: the only room that speaks to it.
+
+mod client;
+mod consumer;
+mod embedded;
+mod producer;
+mod topics;
+
+pub use client::{Health, check_options};
+pub use consumer::{Change, GroupConsumer, Position, TableConsumer};
+pub use embedded::Embedded;
+pub use producer::{Producer, Record};
+pub use topics::{Wanted, ensure};
+
+use rdkafka::error::KafkaError;
+
+/// What can go wrong with the bus past retrying.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An option that librdkafka doesn't take.
+    #[error("setting 'kafka.{option}' is '{value}': {reason}{hint}")]
+    Option {
+        /// The option.
+        option: String,
+        /// Its value.
+        value: String,
+        /// What librdkafka says of it.
+        reason: String,
+        /// The nearest option that exists.
+        hint: String,
+    },
+    /// A client that could not be made.
+    #[error("no Kafka client could be made: {0}; check the [kafka] section")]
+    Client(KafkaError),
+    /// A subscription or assignment that was refused.
+    #[error("topic {topic} can't be read: {source}")]
+    Subscribe {
+        /// The topics.
+        topic: String,
+        /// Why not.
+        source: KafkaError,
+    },
+    /// A record that will never be delivered.
+    #[error("a record for topic {topic} was not delivered: {reason}; nothing more can be published")]
+    Delivery {
+        /// The topic.
+        topic: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A client that can't go on.
+    #[error("the Kafka client gave up: {0}")]
+    Fatal(KafkaError),
+    /// The embedded bus did not start.
+    #[error("the embedded bus could not be started: {0}")]
+    Embedded(KafkaError),
+}

@@ -1,0 +1,104 @@
+//! The topics that are Pilotlight's own.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::types::RDKafkaErrorCode;
+use tracing::{info, warn};
+
+use crate::config::{Kafka, Topics};
+use crate::shutdown::Shutdown;
+
+use super::client;
+use super::Error;
+
+/// A topic as it should be.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Name.
+    pub name: &'a str,
+    /// `cleanup.policy`.
+    pub cleanup: &'static str,
+}
+
+impl Topics {
+    /// How each of the topics should be.
+    pub fn wanted(&self) -> [Wanted<'_>; 3] {
+        [
+            Wanted { name: &self.invocations, cleanup: "delete" },
+            Wanted { name: &self.decisions, cleanup: "compact" },
+            // Keyed by origin: what is read again gives the same dead letter.
+            Wanted { name: &self.dead_letters, cleanup: "compact,delete" },
+        ]
+    }
+}
+
+/// Creates those topics that are missing and warns of those that are not as they should be; retries until a broker
+/// answers or it is time to end. Blocks.
+pub fn ensure(kafka: &Kafka, topics: &Topics, shutdown: &Shutdown) -> Result<(), Error> {
+    if !topics.create {
+        return Ok(());
+    }
+    let admin: AdminClient<DefaultClientContext> =
+        client::options(kafka, &[]).create().map_err(Error::Client)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Client(rdkafka::error::KafkaError::ClientCreation(error.to_string())))?;
+    let health = client::Health::new("creating topics", kafka);
+    let mut backoff = Duration::from_millis(100);
+    while !shutdown.is_requested() {
+        match runtime.block_on(create(&admin, topics)) {
+            Ok(()) => {
+                runtime.block_on(check(&admin, topics));
+                return Ok(());
+            }
+            Err(reason) => health.down(&reason),
+        }
+        shutdown.sleep(backoff);
+        backoff = (backoff * 2).min(Duration::from_secs(5));
+    }
+    Ok(())
+}
+
+fn admin_options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(Duration::from_secs(3))).operation_timeout(Some(Duration::from_secs(3)))
+}
+
+async fn create(admin: &AdminClient<DefaultClientContext>, topics: &Topics) -> Result<(), String> {
+    let wanted = topics.wanted();
+    let new = wanted.iter().map(|topic| {
+        NewTopic::new(topic.name, topics.partitions, TopicReplication::Fixed(topics.replication))
+            .set("cleanup.policy", topic.cleanup)
+    });
+    let new: Vec<_> = new.collect();
+    let results = admin.create_topics(&new, &admin_options()).await.map_err(|error| error.to_string())?;
+    for result in results {
+        match result {
+            Ok(topic) => info!(topic, partitions = topics.partitions, "topic created"),
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, code @ (RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed))) => {
+                warn!(topic, "the topic can't be created ({code}); going on as if it were there (topics.create)");
+            }
+            Err((topic, code)) => return Err(format!("topic {topic} can't be created: {code}")),
+        }
+    }
+    Ok(())
+}
+
+/// A control topic that is not compacted loses decisions after a while: say so.
+async fn check(admin: &AdminClient<DefaultClientContext>, topics: &Topics) {
+    let resource = ResourceSpecifier::Topic(&topics.decisions);
+    let Ok(described) = admin.describe_configs([&resource], &admin_options()).await else { return };
+    let found = described.iter().flatten().find_map(|resource| {
+        resource.entries.iter().find(|entry| entry.name == "cleanup.policy").and_then(|entry| entry.value.clone())
+    });
+    if let Some(found) = found.filter(|found| found != "compact") {
+        warn!(
+            topic = topics.decisions,
+            "the control topic has cleanup.policy={found}: expected compact, or decisions of quiet apps get lost; \
+             change it with kafka-configs"
+        );
+    }
+}

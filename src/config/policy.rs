@@ -1,0 +1,49 @@
+//! `[policy]`
+
+use serde::Deserialize;
+
+use crate::policy::{Policy, SpecError, parse};
+
+/// Which policy decides, and the parameters of each.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicySettings {
+    /// Name, with parameters where they differ from those below: `hybrid:range=2h`.
+    pub name: String,
+    /// Memory of an app that never told its own, MB.
+    pub default_memory_mb: f64,
+    /// Parameters of `fixed`.
+    pub fixed: toml::Table,
+    /// Parameters of `hybrid`.
+    pub hybrid: toml::Table,
+    /// How many times as fast as its own clock the workload runs.
+    #[serde(skip, default = "real_time")]
+    pub speed: f64,
+}
+
+fn real_time() -> f64 {
+    1.0
+}
+
+impl PolicySettings {
+    /// The policy in force.
+    pub fn build(&self) -> Result<Policy, SpecError> {
+        self.read(&self.name)
+    }
+
+    /// The policy that `text` describes; what it leaves open is as configured.
+    pub fn read(&self, text: &str) -> Result<Policy, SpecError> {
+        let (name, parameters) = text.split_once(':').unwrap_or((text, ""));
+        let configured = match name.trim() {
+            "fixed" => &self.fixed,
+            "hybrid" => &self.hybrid,
+            _ => &toml::Table::new(),
+        };
+        let mut spec = format!("{name}:");
+        for (key, value) in configured {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            spec.push_str(&format!("{key}={value},"));
+        }
+        parse(&(spec + parameters)).map(|policy| policy.sped_up(self.speed))
+    }
+}

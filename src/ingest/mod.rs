@@ -1,0 +1,208 @@
+//! Step 1: bytes from the bus → invocation, or the reason why not. Pure.
+
+mod dead_letter;
+pub mod format;
+
+pub use dead_letter::{DeadLetter, Origin};
+
+use crate::model::Invocation;
+
+/// Longest name of an app or function, bytes.
+pub const MAX_NAME_BYTES: usize = 512;
+/// The last millisecond of the year 9999.
+const MAX_TIME_MS: i64 = 253_402_300_799_999;
+
+/// What an event must keep to.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Size of the message, bytes.
+    pub max_event_bytes: usize,
+    /// How far after its arrival at the broker an event may end, ms.
+    pub max_future_ms: i64,
+}
+
+/// Why a message is no invocation.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Reason {
+    /// No payload.
+    #[error("the message is empty: expected an invocation in JSON")]
+    Empty,
+    /// Too many bytes.
+    #[error("the message has {found} bytes: at most {limit} are read (input.max_event_bytes)")]
+    TooLarge {
+        /// Bytes of the message.
+        found: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// Not text.
+    #[error("the message is not UTF-8: byte {at} is the first that isn't")]
+    NotUtf8 {
+        /// Where the first wrong byte stands.
+        at: usize,
+    },
+    /// Not JSON, or not of the right shape.
+    #[error("{0}")]
+    Malformed(String),
+    /// A field whose value can't be.
+    #[error("{field} is {found}: expected {expected}")]
+    BadField {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        found: String,
+        /// What it can be.
+        expected: &'static str,
+    },
+    /// The event ends long after it reached the broker.
+    #[error(
+        "the invocation ends {ahead_ms} ms after the broker received its event: at most {limit_ms} are allowed \
+         (input.max_future); check the clock of the sender and the unit of started_at_ms"
+    )]
+    FarFuture {
+        /// How far ahead, ms.
+        ahead_ms: i64,
+        /// How far it may be, ms.
+        limit_ms: i64,
+    },
+}
+
+impl Reason {
+    /// A short name, for metrics and filters.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Reason::Empty => "empty",
+            Reason::TooLarge { .. } => "too_large",
+            Reason::NotUtf8 { .. } => "not_utf8",
+            Reason::Malformed(_) => "malformed",
+            Reason::BadField { .. } => "bad_field",
+            Reason::FarFuture { .. } => "far_future",
+        }
+    }
+}
+
+/// Reads one message. `received_ms` is the time that the broker has for it: unlike the reader's own clock it is part of
+/// the log, so that reading the log again gives the same answer.
+pub fn decode<'a>(
+    payload: Option<&'a [u8]>,
+    received_ms: Option<i64>,
+    limits: &Limits,
+) -> Result<Invocation<'a>, Reason> {
+    let payload = payload.filter(|payload| !payload.is_empty()).ok_or(Reason::Empty)?;
+    if payload.len() > limits.max_event_bytes {
+        return Err(Reason::TooLarge { found: payload.len(), limit: limits.max_event_bytes });
+    }
+    let invocation = format::native::decode(payload)?;
+    check(&invocation)?;
+    if let Some(received_ms) = received_ms {
+        let ahead_ms = invocation.ended_at_ms() - received_ms;
+        if ahead_ms > limits.max_future_ms {
+            return Err(Reason::FarFuture { ahead_ms, limit_ms: limits.max_future_ms });
+        }
+    }
+    Ok(invocation)
+}
+
+/// What no platform can mean, whatever the format.
+fn check(invocation: &Invocation) -> Result<(), Reason> {
+    for (field, name) in [("app", &invocation.app), ("function", &invocation.function)] {
+        if name.is_empty() || name.len() > MAX_NAME_BYTES {
+            return Err(bad(field, format!("{} bytes long", name.len()), "1 to 512 bytes"));
+        }
+    }
+    let started_at_ms = invocation.started_at_ms;
+    if !(0..=MAX_TIME_MS).contains(&started_at_ms) {
+        return Err(bad("started_at_ms", started_at_ms, "epoch milliseconds between the years 1970 and 9999"));
+    }
+    let duration_ms = invocation.duration_ms;
+    // A year: longer than any platform lets an execution run.
+    if !(0.0..=366.0 * 86_400_000.0).contains(&duration_ms) {
+        return Err(bad("duration_ms", duration_ms, "milliseconds from 0 to a year"));
+    }
+    for (field, value) in [("init_ms", invocation.init_ms), ("memory_mb", invocation.memory_mb)] {
+        if let Some(value) = value.filter(|value| !(0.0..=1e9).contains(value)) {
+            return Err(bad(field, value, "a number from 0 to 1e9"));
+        }
+    }
+    Ok(())
+}
+
+fn bad(field: &'static str, found: impl ToString, expected: &'static str) -> Reason {
+    Reason::BadField { field, found: found.to_string(), expected }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMITS: Limits = Limits { max_event_bytes: 1000, max_future_ms: 300_000 };
+    const GOOD: &str = r#"{"app":"a","function":"f","started_at_ms":1000,"duration_ms":2.5}"#;
+
+    fn reason(payload: &[u8]) -> String {
+        decode(Some(payload), Some(10_000), &LIMITS).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn reads_the_required_and_the_optional() {
+        let invocation = decode(Some(GOOD.as_bytes()), Some(0), &LIMITS).unwrap();
+        assert_eq!((&*invocation.app, &*invocation.function, invocation.ended_at_ms()), ("a", "f", 1003));
+        let full = r#"{"app":"a","function":"f","started_at_ms":1,"duration_ms":2,"trigger":"Timer","status":"ok",
+            "temperature":"cold","code":{"uri":"file:///x","sha256":"00"},"memory_mb":128,"new":{"in":["v2"]}}"#;
+        insta::assert_json_snapshot!(decode(Some(full.as_bytes()), None, &LIMITS).unwrap(), @r#"
+        {
+          "app": "a",
+          "function": "f",
+          "started_at_ms": 1,
+          "duration_ms": 2.0,
+          "trigger": "timer",
+          "memory_mb": 128.0,
+          "status": "ok",
+          "temperature": "cold",
+          "code": {
+            "uri": "file:///x",
+            "sha256": "00"
+          }
+        }
+        "#);
+    }
+
+    #[test]
+    fn every_bad_message_has_its_reason() {
+        let long_name = format!(r#"{{"app":"{}","function":"f","started_at_ms":1,"duration_ms":1}}"#, "x".repeat(600));
+        let cases: Vec<(&[u8], &str)> = vec![
+            (b"", "the message is empty"),
+            (&GOOD.as_bytes()[..20], "EOF while parsing"),
+            (b"{\"app\":\"\xff\"}", "the message is not UTF-8: byte 8"),
+            (b"[]", "invalid"),
+            (b"{\"app\":\"a\"}", "missing field `function`"),
+            (br#"{"app":1,"function":"f","started_at_ms":1,"duration_ms":1}"#, "invalid type: integer `1`"),
+            (br#"{"app":"a","function":"f","started_at_ms":"1","duration_ms":1}"#, "invalid type: string"),
+            (br#"{"app":"a","function":"f","started_at_ms":1,"duration_ms":-1}"#, "duration_ms is -1: expected"),
+            (br#"{"app":"a","function":"f","started_at_ms":-1,"duration_ms":1}"#, "started_at_ms is -1: expected"),
+            (br#"{"app":"a","function":"f","started_at_ms":310000,"duration_ms":1}"#, "the invocation ends 300001 ms"),
+            (br#"{"app":"","function":"f","started_at_ms":1,"duration_ms":1}"#, "app is 0 bytes long"),
+            (long_name.as_bytes(), "app is 600 bytes long: expected 1 to 512 bytes"),
+            (br#"{"app":"a","function":"f","started_at_ms":1,"duration_ms":1,"memory_mb":-5}"#, "memory_mb is -5"),
+            (&[b' '; 1001], "the message has 1001 bytes: at most 1000 are read"),
+        ];
+        for (payload, expected) in cases {
+            let found = reason(payload);
+            assert!(found.contains(expected), "{found} does not say: {expected}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode(Some(&bytes), Some(0), &LIMITS);
+        }
+
+        #[test]
+        fn no_mutation_makes_it_panic(at in 0..GOOD.len(), byte in any::<u8>()) {
+            let mut bytes = GOOD.as_bytes().to_vec();
+            bytes[at] = byte;
+            let _ = decode(Some(&bytes), Some(0), &LIMITS);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Pilotlight keeps serverless functions warm at a price that their operator chooses.
+//!
+//! Read the modules in this order, which is that of the data:
+//!
+//! 1. [`model`]: the nouns. Invocation, decision, window: plain data.
+//! 2. [`ingest`]: bytes from the bus become invocations, or dead letters.
+//! 3. [`state`]: invocations become the state of an app, above all its idle-time histogram.
+//! 4. [`policy`]: the state of an app becomes the windows in which to keep it loaded.
+//! 5. [`publish`]: windows become decisions, only when they changed.
+//! 6. [`pipeline`]: wires 2-5 between the input topics and the control topic.
+//! 7. [`agent`]: decisions become warm runtimes, which execute functions.
+//! 8. [`shadow`]: what another policy would have cost on the same invocations.
+//! 9. [`simulate`]: traces and workloads to try all this on.
+//!
+//! Around them: [`bus`] (Kafka), [`config`], [`server`] (HTTP), [`telemetry`] (logs and metrics), [`shutdown`] and
+//! [`cli`] (one file per subcommand).
+#![forbid(unsafe_code)]
+
+pub mod agent;
+pub mod bus;
+pub mod cli;
+pub mod config;
+pub mod ingest;
+pub mod model;
+pub mod pipeline;
+pub mod policy;
+pub mod publish;
+pub mod server;
+pub mod shadow;
+pub mod shutdown;
+pub mod simulate;
+pub mod state;
+pub mod telemetry;

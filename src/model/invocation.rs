@@ -1,0 +1,186 @@
+//! One execution of a function, as the bus tells it: `schemas/invocation.v1.json`.
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::Text;
+
+/// One execution of a function. Borrows from the message that it came in.
+///
+/// Its end is `started_at_ms + duration_ms`. Fields that this version does not know are ignored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Invocation<'a> {
+    /// The unit that is loaded and kept in memory; it has one or more functions.
+    #[serde(borrow)]
+    pub app: Text<'a>,
+    /// The function of the app.
+    #[serde(borrow)]
+    pub function: Text<'a>,
+    /// Start of the execution, epoch ms, UTC.
+    pub started_at_ms: i64,
+    /// From start to end, ms; fractions are welcome.
+    pub duration_ms: f64,
+    /// Unique id, for finding duplicates.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<Text<'a>>,
+    /// Who the app belongs to.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<Text<'a>>,
+    /// What caused the invocation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<Trigger>,
+    /// How long loading took, ms, where the invocation waited for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_ms: Option<f64>,
+    /// Memory of the app, MB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_mb: Option<f64>,
+    /// Runtime kind, for instance `python3`.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Text<'a>>,
+    /// How it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+    /// What the invocation found loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<Temperature>,
+    /// The node that executed it.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Text<'a>>,
+    /// The workflow that it is part of.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<Text<'a>>,
+    /// The id of the invocation that caused it.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Text<'a>>,
+    /// The app's code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Code>,
+}
+
+impl<'a> Invocation<'a> {
+    /// An invocation with the required fields only.
+    pub fn new(app: &'a str, function: &'a str, started_at_ms: i64, duration_ms: f64) -> Self {
+        Self {
+            app: app.into(),
+            function: function.into(),
+            started_at_ms,
+            duration_ms,
+            id: None,
+            tenant: None,
+            trigger: None,
+            init_ms: None,
+            memory_mb: None,
+            runtime: None,
+            status: None,
+            temperature: None,
+            node: None,
+            workflow: None,
+            parent: None,
+            code: None,
+        }
+    }
+
+    /// End of the execution, epoch ms, rounded to the nearest.
+    pub fn ended_at_ms(&self) -> i64 {
+        self.started_at_ms.saturating_add(self.duration_ms.round() as i64)
+    }
+}
+
+/// Where an app's code is, and what its bytes must hash to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Code {
+    /// `file://` or `data:` URI.
+    pub uri: String,
+    /// Lower-case hex digest of the code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// What causes an invocation: the classes of "Serverless in the Wild", §3.2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// A request that somebody waits for.
+    Http,
+    /// A message in a queue.
+    Queue,
+    /// A stream or event bus.
+    Event,
+    /// A schedule.
+    Timer,
+    /// A change in a store or database.
+    Storage,
+    /// A workflow engine.
+    Orchestration,
+    /// Anything else, also names that this version does not know.
+    Other,
+}
+
+impl Trigger {
+    /// The class of a platform's own name for it, in any case; unknown names are [`Trigger::Other`].
+    pub fn from_name(name: &str) -> Self {
+        const NAMES: [(&str, Trigger); 6] = [
+            ("http", Trigger::Http),
+            ("queue", Trigger::Queue),
+            ("event", Trigger::Event),
+            ("timer", Trigger::Timer),
+            ("storage", Trigger::Storage),
+            ("orchestration", Trigger::Orchestration),
+        ];
+        NAMES.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map_or(Trigger::Other, |(_, class)| *class)
+    }
+}
+
+impl<'de> Deserialize<'de> for Trigger {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Text::deserialize(deserializer).map(|name| Self::from_name(&name))
+    }
+}
+
+/// How an invocation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// With a result.
+    Ok,
+    /// The function failed.
+    Error,
+    /// The function ran past its limit.
+    Timeout,
+    /// The app could not be loaded.
+    InitFailed,
+}
+
+impl<'de> Deserialize<'de> for Status {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match &*Text::deserialize(deserializer)? {
+            "ok" | "success" => Status::Ok,
+            "timeout" => Status::Timeout,
+            "init_failed" => Status::InitFailed,
+            _ => Status::Error,
+        })
+    }
+}
+
+/// Start temperature: what the invocation found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Temperature {
+    /// Nothing: a runtime was created for it.
+    Cold,
+    /// A pooled runtime that was specialised for it, or the app loaded ahead of time and not used yet.
+    Prewarmed,
+    /// The app, loaded and used before.
+    Warm,
+}
+
+impl Temperature {
+    /// The name in events and in the `x-pilotlight-start` header.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Temperature::Cold => "cold",
+            Temperature::Prewarmed => "prewarmed",
+            Temperature::Warm => "warm",
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! The flow on one page: messages in, decisions out.
+//!
+//! One thread polls, decodes, applies and publishes, in batches; there is no task, lock or metric per record. What it
+//! publishes follows from the order of the events of a partition alone, so whoever reads a partition from its beginning
+//! publishes the same decisions again, with the same versions, and consumers drop them. That is why no offsets are
+//! committed: a restart or a rebalance reads the partition anew, and nothing is lost.
+
+mod shard;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::Message;
+use rdkafka::message::BorrowedMessage;
+use tracing::{debug, info};
+
+use crate::bus::{self, Change, GroupConsumer, Position, Producer, Record};
+use crate::config::Settings;
+use crate::ingest::{self, DeadLetter, Limits, Origin};
+use crate::model::{Decision, now_ms};
+use crate::shutdown::Shutdown;
+use crate::telemetry::{Kind, Metrics, PipelineMetrics};
+
+pub use shard::{Decider, Shard};
+
+/// A batch ends after so many messages,
+const BATCH_MESSAGES: usize = 10_000;
+/// or after so long.
+const BATCH_TIME: Duration = Duration::from_millis(50);
+
+/// Why a pipeline ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The settings name no policy.
+    #[error("setting 'policy.name': {0}")]
+    Policy(#[from] crate::policy::SpecError),
+    /// The bus can't be used.
+    #[error(transparent)]
+    Bus(#[from] bus::Error),
+    /// A decision that can't be written as JSON.
+    #[error("a decision can't be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// The pipeline, ready to run.
+pub struct Pipeline {
+    settings: Settings,
+    decider: Decider,
+    metrics: PipelineMetrics,
+    status: Arc<Status>,
+}
+
+/// What others can see of a running pipeline. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Handle(Arc<Status>);
+
+#[derive(Debug, Default)]
+struct Status {
+    ready: AtomicBool,
+    events: AtomicU64,
+    decisions: AtomicU64,
+    dead_letters: AtomicU64,
+    apps: AtomicU64,
+}
+
+/// Counts since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Counts {
+    /// Messages read, good and bad.
+    pub events: u64,
+    /// Decisions published.
+    pub decisions: u64,
+    /// Messages that became dead letters.
+    pub dead_letters: u64,
+    /// Apps in memory now.
+    pub apps: u64,
+}
+
+impl Handle {
+    /// Whether a broker answers and the group has given this instance its share.
+    pub fn is_ready(&self) -> bool {
+        self.0.ready.load(Ordering::Relaxed)
+    }
+
+    /// Counts so far.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            events: self.0.events.load(Ordering::Relaxed),
+            decisions: self.0.decisions.load(Ordering::Relaxed),
+            dead_letters: self.0.dead_letters.load(Ordering::Relaxed),
+            apps: self.0.apps.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Pipeline {
+    /// Checks the settings and makes no connection yet.
+    pub fn build(settings: &Settings, metrics: &Metrics) -> Result<Self, Error> {
+        bus::check_options(&settings.kafka)?;
+        Ok(Self {
+            decider: Decider::new(settings)?,
+            settings: settings.clone(),
+            metrics: PipelineMetrics::register(metrics),
+            status: Arc::default(),
+        })
+    }
+
+    /// For looking at it while it runs.
+    pub fn handle(&self) -> Handle {
+        Handle(Arc::clone(&self.status))
+    }
+
+    /// Runs until it is time to end. Blocks; give it a thread.
+    pub fn run(self, shutdown: &Shutdown) -> Result<(), Error> {
+        bus::ensure(&self.settings.kafka, &self.settings.topics, shutdown)?;
+        let producer = Producer::open(&self.settings.kafka, "publishing decisions")?;
+        let input = &self.settings.input;
+        let consumer = GroupConsumer::join(&self.settings.kafka, &input.group, &input.topics)?;
+        let mut run = Run {
+            limits: Limits { max_event_bytes: input.max_event_bytes, max_future_ms: input.max_future.0 },
+            pipeline: &self,
+            consumer: &consumer,
+            producer: &producer,
+            shutdown,
+            shards: Vec::new(),
+            last: 0,
+            joined: false,
+            buffer: Vec::new(),
+            batch: Batch::default(),
+        };
+        while !shutdown.is_requested() {
+            run.one_batch()?;
+        }
+        self.status.ready.store(false, Ordering::Relaxed);
+        let delivered = producer.finish(Duration::from_secs(5));
+        if !delivered {
+            info!("the broker does not answer: decisions that wait are dropped; the next start publishes them");
+        }
+        consumer.leave();
+        Ok(())
+    }
+}
+
+/// A running pipeline.
+struct Run<'a> {
+    pipeline: &'a Pipeline,
+    limits: Limits,
+    consumer: &'a GroupConsumer,
+    producer: &'a Producer,
+    shutdown: &'a Shutdown,
+    shards: Vec<(Position, Shard)>,
+    /// The shard of the last message, which is mostly that of the next one.
+    last: usize,
+    joined: bool,
+    /// For writing JSON into, again and again.
+    buffer: Vec<u8>,
+    batch: Batch,
+}
+
+/// What happened in one batch, for the metrics.
+#[derive(Debug, Default)]
+struct Batch {
+    events: u64,
+    decisions: u64,
+    dead_letters: u64,
+    tombstones: u64,
+    newest_ms: Option<i64>,
+}
+
+impl Run<'_> {
+    fn one_batch(&mut self) -> Result<(), Error> {
+        let began = Instant::now();
+        let mut wait = BATCH_TIME;
+        for _ in 0..BATCH_MESSAGES {
+            let message = self.consumer.poll(wait)?;
+            self.follow_ownership();
+            let Some(message) = message else { break };
+            self.one_message(&message)?;
+            wait = Duration::ZERO;
+            if self.batch.events % 256 == 0 && began.elapsed() > BATCH_TIME {
+                break;
+            }
+        }
+        self.report();
+        Ok(())
+    }
+
+    fn one_message(&mut self, message: &BorrowedMessage<'_>) -> Result<(), Error> {
+        self.batch.events += 1;
+        let received_ms = message.timestamp().to_millis().filter(|ms| *ms > 0);
+        self.batch.newest_ms = received_ms.or(self.batch.newest_ms);
+        let invocation = match ingest::decode(message.payload(), received_ms, &self.limits) {
+            Ok(invocation) => invocation,
+            Err(reason) => return self.dead_letter(message, received_ms, &reason),
+        };
+        let decider = &self.pipeline.decider;
+        let shard = self.shard(message.topic(), message.partition());
+        let decision = shard.apply(&invocation, message.offset(), decider);
+        let forgotten = shard.forget_silent(decider);
+        if let Some(decision) = decision {
+            self.publish(&decision)?;
+        }
+        for app in forgotten {
+            debug!(%app, "forgotten after long silence");
+            self.batch.tombstones += 1;
+            self.send(Record {
+                topic: &self.pipeline.settings.topics.decisions,
+                key: &app,
+                payload: None,
+                timestamp_ms: None,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, decision: &Decision) -> Result<(), Error> {
+        self.batch.decisions += 1;
+        self.buffer.clear();
+        serde_json::to_writer(&mut self.buffer, decision)?;
+        self.send(Record {
+            topic: &self.pipeline.settings.topics.decisions,
+            key: &decision.app,
+            payload: Some(&self.buffer),
+            // The event's, so that a record that is published again is the same to the byte.
+            timestamp_ms: Some(decision.decided_at_ms),
+        })
+    }
+
+    fn dead_letter(
+        &mut self,
+        message: &BorrowedMessage<'_>,
+        received_ms: Option<i64>,
+        reason: &ingest::Reason,
+    ) -> Result<(), Error> {
+        let origin =
+            Origin { topic: message.topic(), partition: message.partition(), offset: message.offset() };
+        let letter = DeadLetter::new(origin, received_ms, message.key(), message.payload(), reason);
+        debug!(?origin, %reason, "dead letter");
+        self.batch.dead_letters += 1;
+        self.pipeline.metrics.dead_letters.get_or_create(&Kind { kind: letter.kind() }).inc();
+        self.buffer.clear();
+        serde_json::to_writer(&mut self.buffer, &letter)?;
+        self.send(Record {
+            topic: &self.pipeline.settings.topics.dead_letters,
+            key: &letter.record_key(),
+            payload: Some(&self.buffer),
+            timestamp_ms: received_ms,
+        })
+    }
+
+    fn send(&self, record: Record<'_>) -> Result<(), Error> {
+        // Not sent means that it is time to end: the next start will read the same event and publish it again.
+        self.producer.send(record, self.shutdown)?;
+        Ok(())
+    }
+
+    /// Takes over what the group gave and lets go of what it took. A partition that was gained is read from its
+    /// beginning, so its state begins empty.
+    fn follow_ownership(&mut self) {
+        for change in self.consumer.changes() {
+            let (Change::Gained(changed) | Change::Lost(changed)) = &change;
+            self.shards.retain(|(position, _)| !changed.contains(position));
+            if let Change::Gained(gained) = &change {
+                self.joined = true;
+                self.shards.extend(gained.iter().map(|position| (position.clone(), Shard::default())));
+            }
+            let partitions: Vec<_> = changed.iter().map(|position| position.partition).collect();
+            let verb = if matches!(change, Change::Gained(_)) { "gained" } else { "lost" };
+            info!(owned = self.shards.len(), "{verb} partitions {partitions:?}");
+        }
+    }
+
+    fn shard(&mut self, topic: &str, partition: i32) -> &mut Shard {
+        let is_it = |(position, _): &(Position, Shard)| position.partition == partition && position.topic == topic;
+        if !self.shards.get(self.last).is_some_and(is_it) {
+            self.last = self.shards.iter().position(is_it).unwrap_or_else(|| {
+                self.shards.push((Position { topic: topic.to_owned(), partition }, Shard::default()));
+                self.shards.len() - 1
+            });
+        }
+        &mut self.shards[self.last].1
+    }
+
+    fn report(&mut self) {
+        let batch = std::mem::take(&mut self.batch);
+        let (metrics, status) = (&self.pipeline.metrics, &self.pipeline.status);
+        let connected = self.consumer.health().is_connected();
+        status.ready.store(connected && self.joined, Ordering::Relaxed);
+        metrics.connected.set(i64::from(connected));
+        metrics.partitions.set(self.shards.len() as i64);
+        let apps: usize = self.shards.iter().map(|(_, shard)| shard.apps()).sum();
+        metrics.apps.set(apps as i64);
+        status.apps.store(apps as u64, Ordering::Relaxed);
+        if batch.events == 0 {
+            return;
+        }
+        metrics.events.inc_by(batch.events);
+        metrics.decisions.inc_by(batch.decisions);
+        metrics.tombstones.inc_by(batch.tombstones);
+        if let Some(newest_ms) = batch.newest_ms {
+            metrics.lag.set((now_ms() - newest_ms).max(0) as f64 / 1000.0);
+        }
+        status.events.fetch_add(batch.events, Ordering::Relaxed);
+        status.decisions.fetch_add(batch.decisions, Ordering::Relaxed);
+        status.dead_letters.fetch_add(batch.dead_letters, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,163 @@
+//! The metrics, as Prometheus reads them from `/metrics`.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// The registry of one process. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Arc<std::sync::RwLock<Registry>>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { registry: Arc::new(std::sync::RwLock::new(Registry::with_prefix("pilotlight"))) }
+    }
+}
+
+impl Metrics {
+    /// All metrics in the OpenMetrics text format.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        if let Ok(registry) = self.registry.read() {
+            // Writing to a string can't fail.
+            let _ = encode(&mut text, &registry);
+        }
+        text
+    }
+
+    fn with(&self, register: impl FnOnce(&mut Registry)) {
+        if let Ok(mut registry) = self.registry.write() {
+            register(&mut registry);
+        }
+    }
+}
+
+/// A gauge of a real number.
+pub type FloatGauge = Gauge<f64, AtomicU64>;
+
+/// Label: a short name of a kind.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Kind {
+    /// The name.
+    pub kind: &'static str,
+}
+
+/// Metrics of the pipeline.
+#[derive(Debug, Clone, Default)]
+pub struct PipelineMetrics {
+    /// Messages read, good and bad.
+    pub events: Counter,
+    /// Messages that became dead letters, by kind of reason.
+    pub dead_letters: Family<Kind, Counter>,
+    /// Decisions published.
+    pub decisions: Counter,
+    /// Apps forgotten.
+    pub tombstones: Counter,
+    /// Apps in memory.
+    pub apps: Gauge,
+    /// Partitions owned.
+    pub partitions: Gauge,
+    /// Age of the newest event when it was read, in seconds.
+    pub lag: FloatGauge,
+    /// Whether the broker answers.
+    pub connected: Gauge,
+}
+
+impl PipelineMetrics {
+    /// Registers them.
+    pub fn register(metrics: &Metrics) -> Self {
+        let own = Self::default();
+        metrics.with(|registry| {
+            registry.register("events", "Messages read, good and bad", own.events.clone());
+            registry.register("dead_letters", "Messages that could not be read, by reason", own.dead_letters.clone());
+            registry.register("decisions", "Decisions published", own.decisions.clone());
+            registry.register("tombstones", "Apps forgotten after long silence", own.tombstones.clone());
+            registry.register("apps", "Apps in memory", own.apps.clone());
+            registry.register("partitions", "Input partitions owned", own.partitions.clone());
+            let help = "Age of the newest event of the last batch when it was read";
+            registry.register_with_unit("event_lag", help, Unit::Seconds, own.lag.clone());
+            registry.register("bus_connected", "1 while a broker answers, else 0", own.connected.clone());
+        });
+        own
+    }
+}
+
+/// Metrics of the agent.
+#[derive(Debug, Clone)]
+pub struct AgentMetrics {
+    /// Invocations executed, by start temperature.
+    pub invocations: Family<Kind, Counter>,
+    /// Invocations that failed, by status.
+    pub failures: Family<Kind, Counter>,
+    /// Invocation events that the bus did not take.
+    pub events_lost: Counter,
+    /// Apps loaded ahead of an invocation.
+    pub prewarms: Counter,
+    /// Loaded apps that were unloaded, crashed ones included.
+    pub unloads: Counter,
+    /// Code fetched into the cache.
+    pub prefetches: Counter,
+    /// Decisions taken over.
+    pub decisions: Counter,
+    /// Runtimes wanted from an empty pool, by runtime kind.
+    pub pool_misses: Counter,
+    /// Seconds from wanting an app loaded to having it.
+    pub load_seconds: Histogram,
+    /// Loaded apps, idle and busy.
+    pub loaded: Gauge,
+    /// Unspecialised runtimes waiting.
+    pub pooled: Gauge,
+    /// Idle memory so far, MB·s, pools included.
+    pub idle_mb_s: FloatGauge,
+    /// Whether the feed of decisions is connected.
+    pub connected: Gauge,
+}
+
+impl AgentMetrics {
+    /// Registers them.
+    pub fn register(metrics: &Metrics) -> Self {
+        let own = Self {
+            load_seconds: Histogram::new([0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0]),
+            invocations: Family::default(),
+            failures: Family::default(),
+            events_lost: Counter::default(),
+            prewarms: Counter::default(),
+            unloads: Counter::default(),
+            prefetches: Counter::default(),
+            decisions: Counter::default(),
+            pool_misses: Counter::default(),
+            loaded: Gauge::default(),
+            pooled: Gauge::default(),
+            idle_mb_s: FloatGauge::default(),
+            connected: Gauge::default(),
+        };
+        metrics.with(|registry| {
+            registry.register("invocations", "Invocations by start temperature", own.invocations.clone());
+            registry.register("failures", "Invocations that failed, by status", own.failures.clone());
+            let help = "Invocation events that the bus did not take";
+            registry.register("events_lost", help, own.events_lost.clone());
+            registry.register("prewarms", "Apps loaded ahead of an invocation", own.prewarms.clone());
+            registry.register("unloads", "Loaded apps that were unloaded or died", own.unloads.clone());
+            registry.register("prefetches", "Code fetched into the cache", own.prefetches.clone());
+            registry.register("agent_decisions", "Decisions taken over from the feed", own.decisions.clone());
+            registry.register("pool_misses", "Runtimes wanted from an empty pool", own.pool_misses.clone());
+            let help = "From wanting an app loaded to having it";
+            registry.register_with_unit("load", help, Unit::Seconds, own.load_seconds.clone());
+            registry.register("loaded_apps", "Loaded instances, idle and busy", own.loaded.clone());
+            registry.register("pooled_runtimes", "Unspecialised runtimes waiting", own.pooled.clone());
+            let help = "Idle memory so far in MB·s, pools included, in the workload's own time";
+            registry.register("idle_mb_s", help, own.idle_mb_s.clone());
+            registry.register("feed_connected", "1 while the feed is connected, else 0", own.connected.clone());
+        });
+        own
+    }
+}
