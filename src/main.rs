@@ -1,1 +1,5 @@
-fn main() {}
+//! Parses the command line and calls one function of [`pilotlight::cli`].
+
+fn main() -> std::process::ExitCode {
+    pilotlight::cli::run()
+}

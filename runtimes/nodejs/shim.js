@@ -38,7 +38,7 @@ function init(request) {
   if (findFunction) throw new Refusal('403 Forbidden', 'cannot initialise the runtime twice');
   const value = valueIn(request);
   try {
-    setEnvironment('', value.env || {});
+    setEnvironment(value.env || {});
     const code = String(value.code || '');
     findFunction = load(value.binary ? Buffer.from(code, 'base64').toString() : code, value.name || 'app');
   } catch (error) {
@@ -53,7 +53,7 @@ async function run(request) {
   const value = valueIn(request);
   const { value: _, ...context } = request;
   try {
-    setEnvironment('__OW_', context);
+    setEnvironment(context, (name) => `__OW_${name.toUpperCase()}`);
     const call = findFunction(context.action_name) || findFunction(mainName);
     if (!call) throw new Error(`the code defines no function ${mainName}`);
     const strayFailure = new Promise((_, reject) => { failRun = reject; });
@@ -80,11 +80,10 @@ function isObject(value) {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function setEnvironment(prefix, members) {
+function setEnvironment(members, variable = (name) => name) {
   for (const [name, member] of Object.entries(members)) {
-    if (prefix && name === 'value' || !/^\w+$/.test(name)) continue;
-    process.env[prefix ? prefix + name.toUpperCase() : name] =
-      typeof member === 'string' ? member : JSON.stringify(member);
+    if (!/^\w+$/.test(name)) continue;
+    process.env[variable(name)] = typeof member === 'string' ? member : JSON.stringify(member);
   }
 }
 
@@ -110,7 +109,7 @@ function load(code, name) {
     if (wanted === mainName && typeof exported === 'function') return exported;
     try {
       const declared = evaluate(wanted);
-      return declared === globalThis[wanted] ? undefined : declared;
+      return declared === globalThis[wanted] || wanted === 'require' ? undefined : declared;
     } catch {
       return undefined; // no such name, or a reserved word
     }
@@ -123,8 +122,8 @@ function load(code, name) {
 
 // The stack goes to the logs, its gist to the caller.
 function failure(error) {
-  if (!(error instanceof Error)) return new Refusal('502 Bad Gateway', inspect(error));
   writeLog(2, `${inspect(error)}\n`);
+  if (!(error instanceof Error)) return new Refusal('502 Bad Gateway', inspect(error));
   // Syntax errors have their place in front of the stack only.
   const place = error instanceof SyntaxError && /^<.*>:\d+$/m.exec(error.stack);
   return new Refusal('502 Bad Gateway', place ? `${error} (${place[0]})` : String(error));

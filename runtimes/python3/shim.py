@@ -38,7 +38,7 @@ class Runtime:
             raise Refusal("403 Forbidden", "cannot initialise the runtime twice")
         value = value_of(request)
         name = str(value.get("name") or "app")
-        self.filename, self.code = f"<{name}>", value.get("code") or ""
+        self.filename, self.code = f"<{name}>", str(value.get("code") or "")
         module = type(sys)(name)
         try:
             export(value.get("env") or {})
@@ -94,7 +94,7 @@ class Runtime:
         return self.event_loop.run_until_complete(result())
 
     def failure(self, error):
-        """The traceback goes to the logs, its last line to the caller."""
+        """The traceback goes to the logs, its end to the caller."""
         import linecache
         import traceback
 
@@ -105,14 +105,14 @@ class Runtime:
             traceback.print_exception(type(error), error, inner_frames)
         except Exception:  # the code may have closed or replaced the stream
             pass
-        return Refusal("502 Bad Gateway", f"{type(error).__name__}: {error}")
+        return Refusal("502 Bad Gateway", "".join(traceback.format_exception_only(type(error), error)).strip())
 
 
 def value_of(request):
-    value = request.get("value") or {}
-    if not isinstance(value, dict):
+    value = request.get("value")
+    if not isinstance(value, (dict, type(None))):
         raise Refusal("400 Bad Request", "value is no JSON object")
-    return value
+    return value or {}
 
 
 def export(members):

@@ -13,7 +13,6 @@ exec 9<&0 </dev/null
 
 shim_newline='
 '
-shim_return=$(printf '\r')
 shim_sentinel=XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX
 shim_default_ifs=$IFS
 shim_ready='' shim_flags=''
@@ -275,14 +274,14 @@ shim_take_result() {
     done
 }
 
-while IFS=' ' read -r shim_method shim_path shim_rest <&9; do
+while IFS=' ' read -r shim_method shim_path _ <&9; do
     shim_length=0
     while IFS= read -r shim_line <&9; do
         case $shim_line in
-            '' | "$shim_return") break ;;
+            '' | [[:cntrl:]]) break ;;   # a carriage return
             [Cc][Oo][Nn][Tt][Ee][Nn][Tt]-[Ll][Ee][Nn][Gg][Tt][Hh]:*)
                 shim_length=${shim_line#*:}
-                shim_length=${shim_length%"$shim_return"}
+                shim_length=${shim_length%[[:cntrl:]]}
                 shim_length=${shim_length##*[ 	]}
                 ;;
         esac

@@ -38,8 +38,12 @@ impl Events {
             observer(invocation);
         }
         let Ok(payload) = serde_json::to_vec(invocation) else { return };
-        let record =
-            Record { topic: &self.topic, key: &invocation.app, payload: Some(&payload), timestamp_ms: None };
+        let record = Record {
+            topic: &self.topic,
+            key: &invocation.app,
+            payload: Some(&payload),
+            timestamp_ms: None,
+        };
         let reason = match self.producer.try_send(record) {
             Ok(true) => {
                 self.said.store(false, Ordering::Relaxed);

@@ -14,7 +14,11 @@ use crate::shutdown::Shutdown;
 use super::node::Node;
 
 /// Starts the reading thread.
-pub(super) fn start(settings: &Settings, node: Node, shutdown: Shutdown) -> Result<JoinHandle<()>, bus::Error> {
+pub(super) fn start(
+    settings: &Settings,
+    node: Node,
+    shutdown: Shutdown,
+) -> Result<JoinHandle<()>, bus::Error> {
     let mut consumer = TableConsumer::open(&settings.kafka, &settings.topics.decisions)?;
     let tokio = tokio::runtime::Handle::current();
     let settings = settings.clone();
@@ -42,7 +46,9 @@ pub(super) fn start(settings: &Settings, node: Node, shutdown: Shutdown) -> Resu
                     (Some(payload), _) => match serde_json::from_slice::<Decision>(payload) {
                         Ok(decision) => node.decide(&decision),
                         Err(error) => warn!(
-                            topic = message.topic(), partition = message.partition(), offset = message.offset(),
+                            topic = message.topic(),
+                            partition = message.partition(),
+                            offset = message.offset(),
                             "a record of the control topic is no decision: {error}; it is passed over"
                         ),
                     },

@@ -147,10 +147,14 @@ pub struct Outcome {
 #[derive(Debug, thiserror::Error)]
 pub enum InvokeError {
     /// Nobody registered the app.
-    #[error("app '{0}' is not known here: register it with PUT /apps/{0}, or in the file agent.apps")]
+    #[error(
+        "app '{0}' is not known here: register it with PUT /apps/{0}, or in the file agent.apps"
+    )]
     UnknownApp(String),
     /// The app's runtime kind is not configured.
-    #[error("app '{app}' needs the runtime '{runtime}', which is not configured: expected one of {known}")]
+    #[error(
+        "app '{app}' needs the runtime '{runtime}', which is not configured: expected one of {known}"
+    )]
     UnknownRuntime {
         /// The app.
         app: String,
@@ -324,7 +328,8 @@ impl Node {
                 };
                 self.carry_out(commands);
                 self.report();
-                let wait_ms = next_ms.map_or(1000, |next_ms| (next_ms - self.now_ms()).clamp(0, 1000));
+                let wait_ms =
+                    next_ms.map_or(1000, |next_ms| (next_ms - self.now_ms()).clamp(0, 1000));
                 tokio::select! {
                     () = tokio::time::sleep(Duration::from_millis(wait_ms.unsigned_abs())) => {}
                     () = self.0.wake.notified() => {}
@@ -385,7 +390,11 @@ impl Node {
         let commands = match loaded {
             Ok(instance) => {
                 let took = began.elapsed();
-                self.note(app, journal::Kind::Prewarmed, format!("loaded ahead of time in {} ms", took.as_millis()));
+                self.note(
+                    app,
+                    journal::Kind::Prewarmed,
+                    format!("loaded ahead of time in {} ms", took.as_millis()),
+                );
                 self.0.metrics.prewarms.inc();
                 let mut warm = self.warm();
                 warm.set.note_load(app, took.as_millis() as i64);
@@ -502,7 +511,16 @@ impl Node {
         };
         if let Some(status) = status {
             self.note(&request.app, journal::Kind::Ended, format!("{status:?}").to_lowercase());
-            self.publish(&request, &spec, &id, started_at_ms, duration_ms, init_ms, temperature, status);
+            self.publish(
+                &request,
+                &spec,
+                &id,
+                started_at_ms,
+                duration_ms,
+                init_ms,
+                temperature,
+                status,
+            );
         }
         let answer = result?;
         Ok(Outcome { id, temperature, init_ms, duration_ms, ok: answer.ok, body: answer.body })
@@ -532,7 +550,11 @@ impl Node {
             Err(error) => {
                 drop(instance);
                 self.0.metrics.unloads.inc();
-                self.note(&request.app, journal::Kind::Unloaded, format!("its runtime was ended: {error}"));
+                self.note(
+                    &request.app,
+                    journal::Kind::Unloaded,
+                    format!("its runtime was ended: {error}"),
+                );
                 self.warm().set.lost(&request.app, now_ms)
             }
         };
@@ -545,7 +567,11 @@ impl Node {
     }
 
     /// An instance for an invocation: one that is loaded, one that is being loaded, or one loaded now.
-    async fn acquire(&self, app: &str, spec: &Arc<AppSpec>) -> Result<(Instance, Source), InvokeError> {
+    async fn acquire(
+        &self,
+        app: &str,
+        spec: &Arc<AppSpec>,
+    ) -> Result<(Instance, Source), InvokeError> {
         let waiting = {
             let mut warm = self.warm();
             while let Some((instance, temperature)) = warm.set.acquire(app, self.now_ms()) {
@@ -585,7 +611,11 @@ impl Node {
         };
         let instance = self.load(app, Arc::clone(spec), stem).await?;
         let took_ms = began.elapsed().as_millis() as i64;
-        self.note(app, journal::Kind::Loaded, format!("in {took_ms} ms ({})", temperature.as_str()));
+        self.note(
+            app,
+            journal::Kind::Loaded,
+            format!("in {took_ms} ms ({})", temperature.as_str()),
+        );
         let mut warm = self.warm();
         warm.set.note_load(app, took_ms);
         warm.set.start_busy(app);
@@ -614,7 +644,8 @@ impl Node {
         let (code, _) = code
             .map_err(|_| InvokeError::Closing)?
             .map_err(|source| InvokeError::Code { app: app.to_owned(), source })?;
-        let (mut runtime, place) = stem.map_err(|source| InvokeError::Start { app: app.to_owned(), source })?;
+        let (mut runtime, place) =
+            stem.map_err(|source| InvokeError::Start { app: app.to_owned(), source })?;
         let init = Init { name: app, main: &spec.main, code: &code };
         runtime
             .client
@@ -654,7 +685,8 @@ impl Node {
     }
 
     fn spec(&self, app: &str) -> Result<Arc<AppSpec>, InvokeError> {
-        let spec = self.0.registry.get(app).ok_or_else(|| InvokeError::UnknownApp(app.to_owned()))?;
+        let spec =
+            self.0.registry.get(app).ok_or_else(|| InvokeError::UnknownApp(app.to_owned()))?;
         if !self.0.settings.runtimes.contains_key(&spec.runtime) {
             let known: Vec<&str> = self.0.settings.runtimes.keys().map(String::as_str).collect();
             let (app, runtime) = (app.to_owned(), spec.runtime.clone());
@@ -748,8 +780,12 @@ impl Node {
         let now_ms = self.now_ms();
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counts = &self.0.counts;
-        let (cold, specialised, ahead, warm) =
-            (load(&counts.cold), load(&counts.specialised), load(&counts.ahead), load(&counts.warm));
+        let (cold, specialised, ahead, warm) = (
+            load(&counts.cold),
+            load(&counts.specialised),
+            load(&counts.ahead),
+            load(&counts.warm),
+        );
         let to_mb_s = |mb_ms: f64| (mb_ms / 1000.0 * self.0.speed).round();
         let pool_idle_mb_s = to_mb_s(self.pools().idle_mb_ms(now_ms));
         Totals {

@@ -78,7 +78,8 @@ impl CodeCache {
         };
         let expected = expected.to_ascii_lowercase();
         // A digest names a file: nothing else may.
-        let is_digest = expected.len() == 64 && expected.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_digest =
+            expected.len() == 64 && expected.bytes().all(|byte| byte.is_ascii_hexdigit());
         let path = self.folder.join(if is_digest { expected.as_str() } else { "none" });
         if is_digest
             && let Ok(bytes) = std::fs::read(&path)
@@ -178,7 +179,8 @@ mod tests {
         let file = folder.path().join("f.py");
         std::fs::write(&file, "one").unwrap();
         let digest = sha256_hex(b"one");
-        let code = Code { uri: format!("file://{}", file.display()), sha256: Some(digest.to_uppercase()) };
+        let code =
+            Code { uri: format!("file://{}", file.display()), sha256: Some(digest.to_uppercase()) };
         assert_eq!(cache.get(&code).unwrap(), (b"one".to_vec(), true));
         std::fs::remove_file(&file).unwrap();
         assert_eq!(cache.get(&code).unwrap(), (b"one".to_vec(), false));
@@ -205,7 +207,9 @@ mod tests {
     #[test]
     fn data_uris() {
         let (_folder, cache) = cache();
-        let get = |uri: &str| cache.get(&Code { uri: uri.to_owned(), sha256: None }).map(|(bytes, _)| bytes);
+        let get = |uri: &str| {
+            cache.get(&Code { uri: uri.to_owned(), sha256: None }).map(|(bytes, _)| bytes)
+        };
         assert_eq!(get("data:,a%20b").unwrap(), b"a b");
         assert_eq!(get("data:text/x-sh;base64,aGk=").unwrap(), b"hi");
         for bad in ["data:base64", "data:,%2", "data:;base64,!", "ftp://x", "../../etc/passwd"] {
@@ -216,7 +220,8 @@ mod tests {
     #[test]
     fn a_digest_that_is_a_path_reads_no_file() {
         let (_folder, cache) = cache();
-        let code = Code { uri: "data:,x".to_owned(), sha256: Some("../../../etc/passwd".to_owned()) };
+        let code =
+            Code { uri: "data:,x".to_owned(), sha256: Some("../../../etc/passwd".to_owned()) };
         assert!(matches!(cache.get(&code), Err(Error::Digest { .. })));
     }
 }

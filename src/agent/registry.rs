@@ -89,8 +89,9 @@ impl Registry {
         }
         let text = std::fs::read_to_string(path)
             .map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
-        let apps: BTreeMap<String, AppSpec> = toml::from_str(&text)
-            .map_err(|error| Error::Malformed { path: path.to_owned(), message: error.to_string() })?;
+        let apps: BTreeMap<String, AppSpec> = toml::from_str(&text).map_err(|error| {
+            Error::Malformed { path: path.to_owned(), message: error.to_string() }
+        })?;
         for (app, spec) in apps {
             registry.put(&app, spec)?;
         }

@@ -135,7 +135,12 @@ impl<T> App<T> {
         let instances = plan.map_or(usize::MAX, |plan| plan.instances);
         if self.busy > 0 {
             let keep = instances.saturating_sub(self.busy);
-            return Wish { keep, have: 0, until_ms: None, why_not: "more instances than the decision asks for" };
+            return Wish {
+                keep,
+                have: 0,
+                until_ms: None,
+                why_not: "more instances than the decision asks for",
+            };
         }
         let none = Wish { keep: 0, have: 0, until_ms: None, why_not: "its windows are over" };
         let Some(idle_since_ms) = self.idle_since_ms() else { return none };
@@ -144,19 +149,18 @@ impl<T> App<T> {
         let lead_ms = self.lead_ms();
         let idle_ms = now_ms - idle_since_ms;
         let expires_ms = plan.map(|plan| plan.valid_until_ms);
-        let sooner = |at_ms: i64| Some(expires_ms.map_or(at_ms, |expires_ms| expires_ms.min(at_ms)));
-        for window in windows.iter().filter(|window| idle_ms < window.until_ms) {
-            let begins_ms = if window.from_ms > 0 { (window.from_ms - lead_ms).max(0) } else { 0 };
-            if idle_ms < begins_ms {
-                let until_ms = sooner(idle_since_ms + begins_ms);
-                return Wish { until_ms, why_not: "its next window is yet to come", ..none };
-            }
-            // Keep-alive keeps what there is; only a window that lies ahead loads.
-            let have = if window.from_ms > 0 { plan.map_or(0, |plan| plan.instances) } else { 0 };
-            let until_ms = sooner(idle_since_ms + window.until_ms);
-            return Wish { keep: instances, have, until_ms, why_not: "more instances than the decision asks for" };
+        let sooner =
+            |at_ms: i64| Some(expires_ms.map_or(at_ms, |expires_ms| expires_ms.min(at_ms)));
+        let Some(window) = windows.iter().find(|window| idle_ms < window.until_ms) else { return none };
+        let begins_ms = if window.from_ms > 0 { (window.from_ms - lead_ms).max(0) } else { 0 };
+        if idle_ms < begins_ms {
+            let until_ms = sooner(idle_since_ms + begins_ms);
+            return Wish { until_ms, why_not: "its next window is yet to come", ..none };
         }
-        none
+        // Keep-alive keeps what there is; only a window that lies ahead loads.
+        let have = if window.from_ms > 0 { plan.map_or(0, |plan| plan.instances) } else { 0 };
+        let until_ms = sooner(idle_since_ms + window.until_ms);
+        Wish { keep: instances, have, until_ms, why_not: "more instances than the decision asks for" }
     }
 }
 
@@ -221,7 +225,8 @@ impl<T> WarmSet<T> {
     /// An invocation wants an instance: takes a loaded one, the one used last first.
     pub fn acquire(&mut self, app: &str, now_ms: i64) -> Option<(T, Temperature)> {
         let entry = self.apps.get_mut(app)?;
-        let at = entry.idle.iter().rposition(|idle| idle.used).or(entry.idle.len().checked_sub(1))?;
+        let at =
+            entry.idle.iter().rposition(|idle| idle.used).or(entry.idle.len().checked_sub(1))?;
         let idle = entry.idle.remove(at);
         self.idle_memory.remove(idle.memory_mb, now_ms);
         entry.busy += 1;
@@ -255,7 +260,13 @@ impl<T> WarmSet<T> {
     }
 
     /// A load ahead of time is done.
-    pub fn loaded(&mut self, app: &str, instance: T, memory_mb: f64, now_ms: i64) -> Vec<Command<T>> {
+    pub fn loaded(
+        &mut self,
+        app: &str,
+        instance: T,
+        memory_mb: f64,
+        now_ms: i64,
+    ) -> Vec<Command<T>> {
         let key = self.key(app);
         let entry = self.apps.entry(Arc::clone(&key)).or_default();
         entry.loading = entry.loading.saturating_sub(1);
@@ -285,7 +296,13 @@ impl<T> WarmSet<T> {
     }
 
     /// An execution is over and its instance can go on.
-    pub fn release(&mut self, app: &str, instance: T, memory_mb: f64, now_ms: i64) -> Vec<Command<T>> {
+    pub fn release(
+        &mut self,
+        app: &str,
+        instance: T,
+        memory_mb: f64,
+        now_ms: i64,
+    ) -> Vec<Command<T>> {
         let key = self.key(app);
         let entry = self.apps.entry(Arc::clone(&key)).or_default();
         entry.busy = entry.busy.saturating_sub(1);
@@ -354,7 +371,8 @@ impl<T> WarmSet<T> {
             .iter()
             .map(|(app, entry)| {
                 let plan = entry.valid_plan(now_ms);
-                let default = Windows::from_slice(&[Window::keep_alive(self.default_keep_alive_ms)]);
+                let default =
+                    Windows::from_slice(&[Window::keep_alive(self.default_keep_alive_ms)]);
                 AppView {
                     app: app.to_string(),
                     idle: entry.idle.len(),
@@ -373,7 +391,11 @@ impl<T> WarmSet<T> {
 
     /// Every idle instance, for the end.
     pub fn drain(&mut self) -> Vec<T> {
-        self.apps.values_mut().flat_map(|entry| entry.idle.drain(..)).map(|idle| idle.instance).collect()
+        self.apps
+            .values_mut()
+            .flat_map(|entry| entry.idle.drain(..))
+            .map(|idle| idle.instance)
+            .collect()
     }
 
     fn key(&self, app: &str) -> Arc<str> {
@@ -447,14 +469,22 @@ mod tests {
     use crate::model::Regime;
     use proptest::prelude::*;
 
-    fn decision(position: i64, idle_since_ms: i64, windows: &[(i64, i64)], instances: u32) -> Decision {
+    fn decision(
+        position: i64,
+        idle_since_ms: i64,
+        windows: &[(i64, i64)],
+        instances: u32,
+    ) -> Decision {
         Decision {
             app: "a".to_owned(),
             version: Version { epoch: 0, position },
             decided_at_ms: 0,
             policy: "test".to_owned(),
             regime: Regime::Histogram,
-            windows: windows.iter().map(|(from_ms, until_ms)| Window { from_ms: *from_ms, until_ms: *until_ms }).collect(),
+            windows: windows
+                .iter()
+                .map(|(from_ms, until_ms)| Window { from_ms: *from_ms, until_ms: *until_ms })
+                .collect(),
             idle_since_ms,
             instances,
             runtime: None,
@@ -483,7 +513,11 @@ mod tests {
     }
 
     /// One execution from `from_ms` to `until_ms`, on a new instance if none is loaded.
-    fn execute(set: &mut WarmSet<u32>, from_ms: i64, until_ms: i64) -> (Option<Temperature>, Vec<Command<u32>>) {
+    fn execute(
+        set: &mut WarmSet<u32>,
+        from_ms: i64,
+        until_ms: i64,
+    ) -> (Option<Temperature>, Vec<Command<u32>>) {
         let (instance, temperature) = match set.acquire("a", from_ms) {
             Some((instance, temperature)) => (instance, Some(temperature)),
             None => {

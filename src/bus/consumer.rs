@@ -13,8 +13,8 @@ use tracing::warn;
 
 use crate::config::Kafka;
 
-use super::client::{self, Health};
 use super::Error;
+use super::client::{self, Health};
 
 /// A partition of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -71,7 +71,10 @@ fn positions(partitions: &TopicPartitionList) -> Vec<Position> {
     partitions
         .elements()
         .iter()
-        .map(|element| Position { topic: element.topic().to_owned(), partition: element.partition() })
+        .map(|element| Position {
+            topic: element.topic().to_owned(),
+            partition: element.partition(),
+        })
         .collect()
 }
 
@@ -87,8 +90,12 @@ impl GroupConsumer {
     pub fn join(kafka: &Kafka, group: &str, topics: &[String]) -> Result<Self, Error> {
         let mut options = client::options(kafka, &READING);
         options.set("group.id", group);
-        let context = client::Context { health: Health::new("reading events", kafka), own: Changes::default() };
-        let consumer: BaseConsumer<_> = options.create_with_context(context).map_err(Error::Client)?;
+        let context = client::Context {
+            health: Health::new("reading events", kafka),
+            own: Changes::default(),
+        };
+        let consumer: BaseConsumer<_> =
+            options.create_with_context(context).map_err(Error::Client)?;
         let names: Vec<&str> = topics.iter().map(String::as_str).collect();
         consumer
             .subscribe(&names)
@@ -121,7 +128,8 @@ impl GroupConsumer {
     /// What changed in the ownership of partitions since the last call, in order. To be asked after every poll and
     /// before its message is used.
     pub fn changes(&self) -> Vec<Change> {
-        let mut changes = self.consumer.context().own.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut changes =
+            self.consumer.context().own.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         std::mem::take(&mut changes)
     }
 
@@ -130,7 +138,9 @@ impl GroupConsumer {
         self.consumer.unsubscribe();
         // Consumers can hang when dropped while assigned: let the revocation be served first.
         let deadline = Instant::now() + Duration::from_secs(2);
-        while self.consumer.assignment().is_ok_and(|owned| owned.count() > 0) && Instant::now() < deadline {
+        while self.consumer.assignment().is_ok_and(|owned| owned.count() > 0)
+            && Instant::now() < deadline
+        {
             drop(self.consumer.poll(Duration::from_millis(20)));
         }
     }
@@ -166,7 +176,13 @@ impl TableConsumer {
         let context = client::Context { health: Health::new("reading decisions", kafka), own: () };
         let consumer = options.create_with_context(context).map_err(Error::Client)?;
         let asked = Instant::now() - Duration::from_secs(60);
-        Ok(Self { consumer, topic: topic.to_owned(), partitions: 0, caught_up: Default::default(), asked })
+        Ok(Self {
+            consumer,
+            topic: topic.to_owned(),
+            partitions: 0,
+            caught_up: Default::default(),
+            asked,
+        })
     }
 
     /// Whether a broker answers.
@@ -199,7 +215,8 @@ impl TableConsumer {
 
     /// Takes partitions on that are new to us: all of them at first, added ones later.
     fn assign(&mut self) -> Result<(), Error> {
-        let metadata = match self.consumer.fetch_metadata(Some(&self.topic), Duration::from_secs(1)) {
+        let metadata = match self.consumer.fetch_metadata(Some(&self.topic), Duration::from_secs(1))
+        {
             Ok(metadata) => metadata,
             Err(error) => {
                 self.health().down(&error.to_string());

@@ -3,16 +3,16 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use rdkafka::Message;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
-use rdkafka::Message;
 
 use crate::config::Kafka;
 use crate::shutdown::Shutdown;
 
-use super::client::{self, Health};
 use super::Error;
+use super::client::{self, Health};
 
 /// A record is retried until it is delivered, in order; what waits is bounded.
 const WRITING: [(&str, &str); 6] = [
@@ -64,8 +64,10 @@ pub struct Producer(std::sync::Arc<ThreadedProducer<client::Context<Failed>>>);
 impl Producer {
     /// Opens a producer. Returns at once, whether a broker answers or not.
     pub fn open(kafka: &Kafka, purpose: &'static str) -> Result<Self, Error> {
-        let context = client::Context { health: Health::new(purpose, kafka), own: Failed::default() };
-        let producer = client::options(kafka, &WRITING).create_with_context(context).map_err(Error::Client)?;
+        let context =
+            client::Context { health: Health::new(purpose, kafka), own: Failed::default() };
+        let producer =
+            client::options(kafka, &WRITING).create_with_context(context).map_err(Error::Client)?;
         Ok(Self(std::sync::Arc::new(producer)))
     }
 
@@ -91,7 +93,9 @@ impl Producer {
         match self.0.send(base) {
             Ok(()) => Ok(true),
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(false),
-            Err((error, _)) => Err(Error::Delivery { topic: record.topic.to_owned(), reason: error.to_string() }),
+            Err((error, _)) => {
+                Err(Error::Delivery { topic: record.topic.to_owned(), reason: error.to_string() })
+            }
         }
     }
 

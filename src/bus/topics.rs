@@ -10,8 +10,8 @@ use tracing::{info, warn};
 use crate::config::{Kafka, Topics};
 use crate::shutdown::Shutdown;
 
-use super::client;
 use super::Error;
+use super::client;
 
 /// A topic as it should be.
 #[derive(Debug, Clone, Copy)]
@@ -42,10 +42,10 @@ pub fn ensure(kafka: &Kafka, topics: &Topics, shutdown: &Shutdown) -> Result<(),
     }
     let admin: AdminClient<DefaultClientContext> =
         client::options(kafka, &[]).create().map_err(Error::Client)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::Client(rdkafka::error::KafkaError::ClientCreation(error.to_string())))?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+            Error::Client(rdkafka::error::KafkaError::ClientCreation(error.to_string()))
+        })?;
     let health = client::Health::new("creating topics", kafka);
     let mut backoff = Duration::from_millis(100);
     while !shutdown.is_requested() {
@@ -63,7 +63,9 @@ pub fn ensure(kafka: &Kafka, topics: &Topics, shutdown: &Shutdown) -> Result<(),
 }
 
 fn admin_options() -> AdminOptions {
-    AdminOptions::new().request_timeout(Some(Duration::from_secs(3))).operation_timeout(Some(Duration::from_secs(3)))
+    AdminOptions::new()
+        .request_timeout(Some(Duration::from_secs(3)))
+        .operation_timeout(Some(Duration::from_secs(3)))
 }
 
 async fn create(admin: &AdminClient<DefaultClientContext>, topics: &Topics) -> Result<(), String> {
@@ -73,13 +75,21 @@ async fn create(admin: &AdminClient<DefaultClientContext>, topics: &Topics) -> R
             .set("cleanup.policy", topic.cleanup)
     });
     let new: Vec<_> = new.collect();
-    let results = admin.create_topics(&new, &admin_options()).await.map_err(|error| error.to_string())?;
+    let results =
+        admin.create_topics(&new, &admin_options()).await.map_err(|error| error.to_string())?;
     for result in results {
         match result {
             Ok(topic) => info!(topic, partitions = topics.partitions, "topic created"),
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((topic, code @ (RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed))) => {
-                warn!(topic, "the topic can't be created ({code}); going on as if it were there (topics.create)");
+            Err((
+                topic,
+                code @ (RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed),
+            )) => {
+                warn!(
+                    topic,
+                    "the topic can't be created ({code}); going on as if it were there (topics.create)"
+                );
             }
             Err((topic, code)) => return Err(format!("topic {topic} can't be created: {code}")),
         }
@@ -92,7 +102,11 @@ async fn check(admin: &AdminClient<DefaultClientContext>, topics: &Topics) {
     let resource = ResourceSpecifier::Topic(&topics.decisions);
     let Ok(described) = admin.describe_configs([&resource], &admin_options()).await else { return };
     let found = described.iter().flatten().find_map(|resource| {
-        resource.entries.iter().find(|entry| entry.name == "cleanup.policy").and_then(|entry| entry.value.clone())
+        resource
+            .entries
+            .iter()
+            .find(|entry| entry.name == "cleanup.policy")
+            .and_then(|entry| entry.value.clone())
     });
     if let Some(found) = found.filter(|found| found != "compact") {
         warn!(

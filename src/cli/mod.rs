@@ -1,1 +1,153 @@
+//! The command line: one file per subcommand.
 
+mod agent;
+mod check;
+mod pipeline;
+mod replay;
+mod site;
+mod up;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Settings;
+use crate::telemetry::{self, LogFormat};
+use crate::{bus, config, policy, server, simulate};
+
+/// Keeps serverless functions warm at a price that their operator chooses.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pilotlight",
+    version,
+    after_help = "Examples:\n  pilotlight up                                   try it: everything in one process, nothing else needed\n  \
+                  pilotlight check --config pilotlight.toml       what these settings would do\n  \
+                  pilotlight pipeline --bootstrap-servers k:9092  decide, for the events on your Kafka\n\n\
+                  Exit codes: 0 done, 1 failed, 2 wrong usage or settings."
+)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every subcommand.
+#[derive(Debug, Args)]
+struct Common {
+    /// Settings file; without it ./pilotlight.toml counts, if there is one
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Settings")]
+    config: Option<PathBuf>,
+    /// One setting, for instance publish.tolerance=10; may be given many times
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE", help_heading = "Settings")]
+    sets: Vec<String>,
+    /// Kafka brokers, HOST:PORT,…
+    #[arg(long, global = true, value_name = "SERVERS", help_heading = "Settings")]
+    bootstrap_servers: Option<String>,
+    /// Which log lines: error, warn, info, debug, trace, or target=level,…
+    #[arg(long, global = true, value_name = "LEVEL", help_heading = "Logs")]
+    log: Option<String>,
+    /// How log lines look
+    #[arg(long, global = true, value_enum, default_value = "text", help_heading = "Logs")]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bus, pipeline, agent and a small workload in one process
+    Up(up::Options),
+    /// Read invocation events from Kafka, publish decisions
+    Pipeline(pipeline::Options),
+    /// Keep apps warm by the decisions, execute functions
+    Agent(agent::Options),
+    /// Publish a trace as invocation events, or invoke functions by it
+    Replay(replay::Options),
+    /// Check the settings and say what they would do
+    Check(check::Options),
+}
+
+/// Wrong use of the command line that clap can't see.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+/// Parses the command line and runs what it says.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let quiet = matches!(cli.command, Command::Up(_) | Command::Replay(_) | Command::Check(_));
+    let log = cli.common.log.as_deref().unwrap_or(if quiet { "warn" } else { "info" });
+    let result = telemetry::init_logs(log, cli.common.log_format)
+        .map_err(|message| Usage(message).into())
+        .and_then(|()| match cli.command {
+            Command::Up(options) => up::run(&cli.common, options),
+            Command::Pipeline(options) => pipeline::run(&cli.common, &options),
+            Command::Agent(options) => agent::run(&cli.common, &options),
+            Command::Replay(options) => replay::run(&cli.common, &options),
+            Command::Check(options) => check::run(&cli.common, &options),
+        });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pilotlight: {error:#}");
+            ExitCode::from(if is_usage(&error) { 2 } else { 1 })
+        }
+    }
+}
+
+/// Whether the user has to change the command line or the settings before trying again.
+fn is_usage(error: &anyhow::Error) -> bool {
+    use crate::agent::Error as Agent;
+    use crate::pipeline::Error as Pipeline;
+    error.chain().any(|cause| {
+        cause.is::<Usage>()
+            || cause.is::<config::Error>()
+            || cause.is::<policy::SpecError>()
+            || cause.is::<server::BindError>()
+            || cause.is::<simulate::traces::Error>()
+            || matches!(cause.downcast_ref(), Some(bus::Error::Option { .. }))
+            || matches!(cause.downcast_ref(), Some(simulate::DriveError::Url(_)))
+            || matches!(cause.downcast_ref(), Some(Agent::Cache { .. } | Agent::Apps(_)))
+            || matches!(cause.downcast_ref(), Some(Agent::Bus(bus::Error::Option { .. })))
+            || matches!(cause.downcast_ref(), Some(Pipeline::Bus(bus::Error::Option { .. })))
+    })
+}
+
+impl Common {
+    /// The settings in force; `flags` are those of the subcommand.
+    fn settings(&self, flags: &[(&str, Option<String>)]) -> anyhow::Result<Settings> {
+        let mut all = Vec::new();
+        for set in &self.sets {
+            let (key, value) = set
+                .split_once('=')
+                .ok_or_else(|| Usage(format!("--set '{set}' has no '=': expected KEY=VALUE")))?;
+            all.push((key, value.to_owned()));
+        }
+        if let Some(servers) = &self.bootstrap_servers {
+            all.push(("kafka.bootstrap.servers", servers.clone()));
+        }
+        all.extend(
+            flags.iter().filter_map(|(key, value)| value.clone().map(|value| (*key, value))),
+        );
+        Ok(Settings::load(self.config.as_deref(), &all)?)
+    }
+}
+
+/// A positive factor of time.
+fn parse_speed(text: &str) -> Result<f64, String> {
+    let speed: f64 = text.parse().map_err(|_| "expected a number such as 60".to_owned())?;
+    if (0.001..=1e6).contains(&speed) {
+        Ok(speed)
+    } else {
+        Err("expected a number from 0.001 to 1000000".to_owned())
+    }
+}
+
+/// A tokio runtime for the edges.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    use anyhow::Context;
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("no threads can be started")
+}

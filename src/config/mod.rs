@@ -128,5 +128,9 @@ fn ensure(holds: bool, key: &str, found: impl ToString, expected: &str) -> Resul
     if holds {
         return Ok(());
     }
-    Err(Error::BadValue { key: key.to_owned(), found: found.to_string(), expected: expected.to_owned() })
+    Err(Error::BadValue {
+        key: key.to_owned(),
+        found: found.to_string(),
+        expected: expected.to_owned(),
+    })
 }

@@ -6,7 +6,12 @@ use crate::state::{IdleHistogram, Shape};
 /// Expected cold starts and idle memory of one idle time under `windows`, if the app goes on as it did. Idle times
 /// count as lying in the middle of their bins, those out of bounds at the end of the range, where the windows' costs up
 /// to there are certain. `None` while no idle time is known.
-pub fn expected(idle: &IdleHistogram, shape: Shape, windows: &[Window], memory_mb: f64) -> Option<Expected> {
+pub fn expected(
+    idle: &IdleHistogram,
+    shape: Shape,
+    windows: &[Window],
+    memory_mb: f64,
+) -> Option<Expected> {
     if idle.total() == 0 {
         return None;
     }
@@ -16,7 +21,8 @@ pub fn expected(idle: &IdleHistogram, shape: Shape, windows: &[Window], memory_m
         if !windows.iter().any(|window| window.contains(idle_ms)) {
             cold += f64::from(count);
         }
-        loaded_ms += windows.iter().map(|window| window.loaded_ms(idle_ms) as f64).sum::<f64>() * f64::from(count);
+        loaded_ms += windows.iter().map(|window| window.loaded_ms(idle_ms) as f64).sum::<f64>()
+            * f64::from(count);
     };
     for (bin, count) in idle.counts().iter().enumerate().filter(|(_, count)| **count > 0) {
         add(bin as i64 * shape.bin_ms + shape.bin_ms / 2, *count);

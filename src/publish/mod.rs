@@ -92,8 +92,12 @@ pub fn decision(
 ) -> Decision {
     let memory_mb = app.memory_mb();
     let plan = Plan { regime: published.regime, windows: published.windows.clone() };
-    let expected =
-        expected(&app.idle, policy.shape(), &plan.windows, memory_mb.unwrap_or(rules.default_memory_mb));
+    let expected = expected(
+        &app.idle,
+        policy.shape(),
+        &plan.windows,
+        memory_mb.unwrap_or(rules.default_memory_mb),
+    );
     Decision {
         app: name.to_owned(),
         version: Version { epoch: rules.epoch, position },

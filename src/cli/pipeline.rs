@@ -1,0 +1,72 @@
+//! `pilotlight pipeline`
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Args;
+use tracing::info;
+
+use crate::pipeline::Pipeline;
+use crate::server::{self, Site, render};
+use crate::shutdown;
+use crate::telemetry::Metrics;
+
+use super::{Common, parse_speed, runtime, site};
+
+/// Options of `pipeline`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  pilotlight pipeline --bootstrap-servers kafka:9092 --input invocations\n  \
+                        pilotlight pipeline --policy fixed:20m\n  pilotlight pipeline --speed 600    beside `replay --speed 600`"
+)]
+pub(super) struct Options {
+    /// Input topics, comma-separated
+    #[arg(long, value_name = "TOPICS")]
+    input: Option<String>,
+    /// The policy: fixed, hybrid, or one with parameters such as hybrid:range=2h
+    #[arg(long, value_name = "POLICY")]
+    policy: Option<String>,
+    /// Address of /livez, /readyz, /metrics and the page
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// How many times as fast as its own clock the workload runs: all windows shrink alike
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_speed)]
+    speed: f64,
+}
+
+pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
+    let settings = common.settings(&[
+        ("input.topics", options.input.clone()),
+        ("policy.name", options.policy.clone()),
+        ("server.listen", options.listen.clone()),
+    ])?;
+    let settings = settings.sped_up(options.speed);
+    let metrics = Metrics::default();
+    let pipeline = Pipeline::build(&settings, &metrics)?;
+    let handle = pipeline.handle();
+    runtime()?.block_on(async {
+        let listener = server::bind(settings.server.listen).await?;
+        info!(address = %settings.server.listen, policy = settings.policy.name, "pipeline starts");
+        let (trigger, shutdown) = shutdown::channel();
+        trigger.fire_on_signals();
+        let ready = handle.clone();
+        let site = Site {
+            metrics,
+            ready: Arc::new(move || {
+                if ready.is_ready() {
+                    Ok(())
+                } else {
+                    Err("no broker answers, or no partitions are assigned yet".to_owned())
+                }
+            }),
+            page: Arc::new(move || render(&site::pipeline_table(&handle))),
+        };
+        let serving = tokio::spawn(server::serve(listener, server::routes(site), shutdown.clone()));
+        let running = tokio::task::spawn_blocking(move || pipeline.run(&shutdown));
+        // However the pipeline ends, the process ends with it.
+        let result = running.await.context("the pipeline's thread broke off")?;
+        serving.abort();
+        info!("pipeline ended");
+        Ok(result?)
+    })
+}

@@ -1,0 +1,132 @@
+//! `pilotlight replay`
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::bus::{self, Producer};
+use crate::shutdown::{self, Shutdown};
+use crate::simulate::traces::{self, Trace};
+use crate::simulate::{Drive, Target};
+
+use super::{Common, Usage, parse_speed, runtime};
+
+/// Options of `replay`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  pilotlight replay azure2021 --speed 600\n  \
+                        pilotlight replay azure2019 --speed 60 --to agent http://127.0.0.1:7466\n\n\
+                        Give `pipeline` and `agent` the same --speed. Invocations that a trace only counts per minute are\n\
+                        placed evenly in it. With --to agent, every app is registered with a function that sleeps for as\n\
+                        long as the trace says.")]
+pub(super) struct Options {
+    /// Folder of an Azure Functions trace, 2019 or 2021
+    trace: PathBuf,
+    /// How many times as fast as real time
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_speed)]
+    speed: f64,
+    /// Where to: `bus`, or `agent URL`
+    #[arg(long, num_args = 1..=2, value_names = ["bus|agent", "URL"], default_value = "bus")]
+    to: Vec<String>,
+    /// Runtime kind of the functions, with --to agent
+    #[arg(long, value_name = "KIND", default_value = "sh")]
+    runtime: String,
+    /// End after so many invocations
+    #[arg(long, value_name = "COUNT")]
+    limit: Option<u64>,
+}
+
+pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
+    let settings = common.settings(&[])?;
+    let trace = traces::open(&options.trace)?;
+    if trace.skipped() > 0 {
+        eprintln!(
+            "{} rows or cells of the trace could not be read and are left out",
+            trace.skipped()
+        );
+    }
+    let total = trace.invocations().min(options.limit.unwrap_or(u64::MAX));
+    let played = AtomicU64::new(0);
+    let drive = Drive {
+        functions: trace.functions(),
+        arrivals: Box::new(trace.arrivals().take(usize::try_from(total).unwrap_or(usize::MAX))),
+        speed: options.speed,
+        progress: &played,
+    };
+    let (trigger, shutdown) = shutdown::channel();
+    let runtime = runtime()?;
+    let entered = runtime.enter();
+    trigger.fire_on_signals();
+    drop(entered);
+    let words: Vec<&str> = options.to.iter().map(String::as_str).collect();
+    let summary = std::thread::scope(|scope| {
+        let (done, watching) = shutdown::channel();
+        let played = &played;
+        scope.spawn(move || show_progress(total, played, &watching));
+        let result: anyhow::Result<String> = match words[..] {
+            ["bus"] => {
+                let played = || -> anyhow::Result<()> {
+                    bus::ensure(&settings.kafka, &settings.topics, &shutdown)?;
+                    let producer = Producer::open(&settings.kafka, "publishing events")?;
+                    drive.to_bus(&producer, &settings.topics.invocations, &shutdown)?;
+                    if !producer.finish(Duration::from_secs(30)) {
+                        anyhow::bail!("the broker did not take all events within 30 s");
+                    }
+                    Ok(())
+                };
+                played().map(|()| format!("published to {}", settings.topics.invocations))
+            }
+            ["agent", url] => {
+                runtime.block_on(to_agent(url, drive, &trace, options, shutdown.clone()))
+            }
+            _ => Err(Usage(format!(
+                "--to '{}': expected 'bus', or 'agent' and its URL",
+                words.join(" ")
+            ))
+            .into()),
+        };
+        done.fire();
+        result
+    })?;
+    let cut = if shutdown.is_requested() { " (ended early)" } else { "" };
+    println!("{} of {total} invocations {summary}{cut}", played.load(Ordering::Relaxed));
+    Ok(())
+}
+
+async fn to_agent(
+    url: &str,
+    drive: Drive<'_>,
+    trace: &Trace,
+    options: &Options,
+    shutdown: Shutdown,
+) -> anyhow::Result<String> {
+    let target = Target::new(url)?;
+    let mut registered = std::collections::HashSet::new();
+    for function in trace.functions() {
+        if registered.insert(&function.app) {
+            let memory_mb = function.memory_mb.unwrap_or(crate::model::DEFAULT_MEMORY_MB);
+            target.register_sleeper(&function.app, &options.runtime, memory_mb).await?;
+        }
+    }
+    drive.to_agent(&target, shutdown).await;
+    let (ok, failed, unreachable) = target.counts();
+    Ok(format!("invoked at {url}: {ok} answered, {failed} failed, {unreachable} without an answer"))
+}
+
+/// A progress bar where there is a terminal; nothing elsewhere.
+fn show_progress(total: u64, played: &AtomicU64, done: &Shutdown) {
+    let bar = ProgressBar::new(total);
+    let style = ProgressStyle::with_template(
+        "{bar:40} {human_pos} of {human_len} invocations, {eta} to go",
+    );
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    while !done.is_requested() {
+        bar.set_position(played.load(Ordering::Relaxed));
+        done.sleep(Duration::from_millis(200));
+    }
+    bar.finish_and_clear();
+}
