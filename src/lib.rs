@@ -14,7 +14,6 @@
 //!
 //! Around them: [`bus`] (Kafka), [`config`], [`server`] (HTTP), [`telemetry`] (logs and metrics), [`shutdown`] and
 //! [`cli`] (one file per subcommand).
-#![forbid(unsafe_code)]
 
 pub mod agent;
 pub mod bus;

@@ -326,7 +326,7 @@ impl Node {
                     let mut warm = self.warm();
                     (warm.set.tick(now_ms), warm.set.next_due_ms())
                 };
-                self.carry_out(commands);
+                self.start_and_end(commands);
                 self.report();
                 let wait_ms =
                     next_ms.map_or(1000, |next_ms| (next_ms - self.now_ms()).clamp(0, 1000));
@@ -359,7 +359,13 @@ impl Node {
         let _ = tokio::task::spawn_blocking(move || node.0.events.finish()).await;
     }
 
+    /// Does what the warm set commands, and has the loop look at what is due next.
     fn carry_out(&self, commands: Vec<Command<Instance>>) {
+        self.start_and_end(commands);
+        self.0.wake.notify_one();
+    }
+
+    fn start_and_end(&self, commands: Vec<Command<Instance>>) {
         for command in commands {
             match command {
                 Command::Load(app) => {
@@ -373,7 +379,6 @@ impl Node {
                 }
             }
         }
-        self.0.wake.notify_one();
     }
 
     async fn load_ahead(&self, app: &str) {

@@ -151,8 +151,12 @@ impl<T> App<T> {
         let expires_ms = plan.map(|plan| plan.valid_until_ms);
         let sooner =
             |at_ms: i64| Some(expires_ms.map_or(at_ms, |expires_ms| expires_ms.min(at_ms)));
-        let Some(window) = windows.iter().find(|window| idle_ms < window.until_ms) else { return none };
-        let begins_ms = if window.from_ms > 0 { (window.from_ms - lead_ms).max(0) } else { 0 };
+        let Some(window) = windows.iter().find(|window| idle_ms < window.until_ms) else {
+            return none;
+        };
+        // At most half of the way: an app whose loading seems to take longer would never be unloaded, and so never be
+        // loaded and measured again.
+        let begins_ms = window.from_ms - lead_ms.min(window.from_ms / 2);
         if idle_ms < begins_ms {
             let until_ms = sooner(idle_since_ms + begins_ms);
             return Wish { until_ms, why_not: "its next window is yet to come", ..none };
@@ -160,7 +164,12 @@ impl<T> App<T> {
         // Keep-alive keeps what there is; only a window that lies ahead loads.
         let have = if window.from_ms > 0 { plan.map_or(0, |plan| plan.instances) } else { 0 };
         let until_ms = sooner(idle_since_ms + window.until_ms);
-        Wish { keep: instances, have, until_ms, why_not: "more instances than the decision asks for" }
+        Wish {
+            keep: instances,
+            have,
+            until_ms,
+            why_not: "more instances than the decision asks for",
+        }
     }
 }
 

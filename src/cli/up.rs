@@ -291,15 +291,12 @@ impl<'a> Session<'a> {
 
     /// Registers every app with a function that sleeps, on the runtime kinds of this machine in turn.
     async fn register(&self, target: &Target, play: &Play) -> anyhow::Result<()> {
-        let here: Vec<&str> = ["sh", "python3", "nodejs"]
+        let programs = [("sh", "sh"), ("python3", "python3"), ("nodejs", "node")];
+        let configured = |kind: &str| self.settings.agent.runtimes.contains_key(kind);
+        let here: Vec<&str> = programs
             .into_iter()
-            .filter(|name| {
-                self.settings
-                    .agent
-                    .runtimes
-                    .get(*name)
-                    .is_some_and(|kind| is_installed(&kind.command[0]))
-            })
+            .filter(|(kind, program)| configured(kind) && is_installed(program))
+            .map(|(kind, _)| kind)
             .collect();
         anyhow::ensure!(
             !here.is_empty(),

@@ -1,0 +1,111 @@
+//! Reading and writing topics, with a client of the tests' own.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+/// One record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    pub partition: i32,
+    pub key: String,
+    pub payload: Option<Vec<u8>>,
+    pub timestamp_ms: Option<i64>,
+}
+
+/// All records of a topic, from its beginning to its present end, partition by partition.
+pub fn read_all(bootstrap: &str, topic: &str) -> Vec<Record> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("group.id", "test-reader")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .create()
+        .unwrap();
+    let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).unwrap();
+    let partitions = metadata.topics()[0].partitions().len();
+    let mut assignment = TopicPartitionList::new();
+    for partition in 0..partitions {
+        assignment.add_partition_offset(topic, partition as i32, Offset::Beginning).unwrap();
+    }
+    consumer.assign(&assignment).unwrap();
+    let mut records = Vec::new();
+    let mut ended = 0;
+    while ended < partitions {
+        match consumer.poll(Duration::from_secs(20)).expect("the topic can be read to its end") {
+            Err(KafkaError::PartitionEOF(_)) => ended += 1,
+            Err(error) => panic!("{error}"),
+            Ok(message) => records.push(Record {
+                partition: message.partition(),
+                key: String::from_utf8(message.key().unwrap_or_default().to_vec()).unwrap(),
+                payload: message.payload().map(<[u8]>::to_vec),
+                timestamp_ms: message.timestamp().to_millis(),
+            }),
+        }
+    }
+    consumer.unassign().unwrap();
+    records.sort_by_key(|record| record.partition);
+    records
+}
+
+/// What compaction leaves of a topic: the last record of each key, tombstones included.
+pub fn compacted(bootstrap: &str, topic: &str) -> BTreeMap<String, Record> {
+    read_all(bootstrap, topic).into_iter().map(|record| (record.key.clone(), record)).collect()
+}
+
+/// The payloads of a topic as JSON.
+pub fn read_json(bootstrap: &str, topic: &str) -> Vec<serde_json::Value> {
+    let records = read_all(bootstrap, topic);
+    records
+        .iter()
+        .filter_map(|record| record.payload.as_deref())
+        .map(|payload| serde_json::from_slice(payload).unwrap())
+        .collect()
+}
+
+/// Writes records and waits for their delivery.
+pub struct Writer(BaseProducer);
+
+impl Writer {
+    pub fn open(bootstrap: &str) -> Self {
+        let producer = ClientConfig::new()
+            .set("bootstrap.servers", bootstrap)
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "5")
+            .create();
+        Self(producer.unwrap())
+    }
+
+    pub fn write(&self, topic: &str, key: &str, payload: &[u8]) {
+        loop {
+            match self.0.send(BaseRecord::to(topic).key(key).payload(payload)) {
+                Ok(()) => return,
+                Err((
+                    KafkaError::MessageProduction(rdkafka::types::RDKafkaErrorCode::QueueFull),
+                    _,
+                )) => {
+                    self.0.poll(Duration::from_millis(10));
+                }
+                Err((error, _)) => panic!("{error}"),
+            }
+        }
+    }
+
+    pub fn flush(&self) {
+        self.0.flush(Duration::from_secs(60)).unwrap();
+    }
+}
+
+/// A native event in JSON.
+pub fn event(app: &str, started_at_ms: i64, duration_ms: f64) -> Vec<u8> {
+    let event = serde_json::json!({
+        "app": app, "function": "f", "started_at_ms": started_at_ms, "duration_ms": duration_ms
+    });
+    event.to_string().into_bytes()
+}
