@@ -12,9 +12,7 @@ fn every_bad_event_becomes_a_dead_letter_and_good_ones_are_decided() {
     let Some(broker) = kafka::Broker::start() else { return };
     let bootstrap = broker.bootstrap();
     let pipeline = Program::start_ready(&["pipeline", "--bootstrap-servers", &bootstrap]);
-    let now =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()
-            as i64;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
     let good = topic::event("good", now - 5_000, 10.0);
     let huge = {
         let mut huge = good.clone();
@@ -55,8 +53,7 @@ fn every_bad_event_becomes_a_dead_letter_and_good_ones_are_decided() {
         (letters.len() >= bad.len()).then_some(letters)
     });
     let valid = schema("dead-letter.v1.json");
-    let mut letters: Vec<_> =
-        letters.into_iter().map(|letter| (letter["offset"].as_i64().unwrap(), letter)).collect();
+    let mut letters: Vec<_> = letters.into_iter().map(|letter| (letter["offset"].as_i64().unwrap(), letter)).collect();
     letters.sort_by_key(|(offset, _)| *offset);
     assert_eq!(letters.len(), bad.len(), "valid + dead-lettered = produced");
     for (i, ((offset, letter), (kind, payload))) in letters.iter().zip(&bad).enumerate() {

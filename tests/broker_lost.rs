@@ -20,11 +20,7 @@ fn absent_at_the_start_is_said_at_once_and_not_ready() {
     assert!(pipeline.is_running());
     let (code, logs) = pipeline.interrupt();
     assert_eq!(code, Some(0), "{logs}");
-    assert_eq!(
-        logs.matches("no Kafka broker answers").count(),
-        1,
-        "once, not again and again:\n{logs}"
-    );
+    assert_eq!(logs.matches("no Kafka broker answers").count(), 1, "once, not again and again:\n{logs}");
 }
 
 #[test]
@@ -38,11 +34,7 @@ fn lost_later_nothing_is_lost() {
         let writer = topic::Writer::open(&bootstrap);
         for app in apps {
             let app = format!("app-{app}");
-            writer.write(
-                "pilotlight.invocations",
-                &app,
-                &topic::event(&app, 1_700_000_000_000, 5.0),
-            );
+            writer.write("pilotlight.invocations", &app, &topic::event(&app, 1_700_000_000_000, 5.0));
         }
         writer.flush();
     };
@@ -65,11 +57,9 @@ fn lost_later_nothing_is_lost() {
     write(100..200);
     pipeline.wait_ready();
     agent.wait_ready();
-    wait_for(
-        "all events, before and after, and the one that waited",
-        Duration::from_secs(60),
-        || (pipeline.metric("pilotlight_events_total") == 201.0).then_some(()),
-    );
+    wait_for("all events, before and after, and the one that waited", Duration::from_secs(60), || {
+        (pipeline.metric("pilotlight_events_total") == 201.0).then_some(())
+    });
     let decided = wait_for("a decision for each app", Duration::from_secs(30), || {
         let decided = topic::compacted(&bootstrap, "pilotlight.decisions");
         (decided.len() == 201).then_some(decided)

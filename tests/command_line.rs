@@ -1,4 +1,5 @@
 //! The command line says what it can do, and in one sentence what is wrong, with exit code 2.
+#![allow(clippy::unwrap_used, reason = "tests say what they expect")]
 
 mod support;
 
@@ -33,10 +34,7 @@ fn wrong_usage_is_one_sentence_and_exit_code_2() {
         (vec!["check", "--set", "policy.name=hibrid"], "did you mean 'hybrid'?"),
         (vec!["pipeline", "--policy", "fixd:10m"], "unknown policy 'fixd'"),
         (vec!["up", "--policy", "frontier"], "unknown policy 'frontier'"),
-        (
-            vec!["check", "--set", "kafka.bootstrap.server=x"],
-            "did you mean 'kafka.bootstrap.servers'?",
-        ),
+        (vec!["check", "--set", "kafka.bootstrap.server=x"], "did you mean 'kafka.bootstrap.servers'?"),
         (vec!["check", "--set", "input.topics"], "expected KEY=VALUE"),
         (vec!["replay", empty], "holds no trace"),
         (vec!["replay", "/nowhere"], "trace '/nowhere' can't be read"),
@@ -48,9 +46,7 @@ fn wrong_usage_is_one_sentence_and_exit_code_2() {
         assert!(said.contains(text), "{arguments:?}: {said}");
         assert_eq!(said.trim_end().lines().count(), 1, "one sentence: {said}");
     }
-    for arguments in
-        [["up", "--speed", "0"], ["up", "--for", "soon"], ["pipeline", "--nonsense", "1"]]
-    {
+    for arguments in [["up", "--speed", "0"], ["up", "--for", "soon"], ["pipeline", "--nonsense", "1"]] {
         fails(&arguments);
     }
 }
@@ -70,13 +66,9 @@ fn check_says_what_would_be_connected_to_and_hides_secrets() {
     ]);
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0));
-    for text in [
-        "Kafka at broker:9092",
-        "sasl.username = me",
-        "sasl.password = (hidden)",
-        "a, b",
-        "Nothing was connected to.",
-    ] {
+    for text in
+        ["Kafka at broker:9092", "sasl.username = me", "sasl.password = (hidden)", "a, b", "Nothing was connected to."]
+    {
         assert!(said.contains(text), "{text} in:\n{said}");
     }
     let output = run(&["check", "--format", "json"]);
@@ -89,9 +81,6 @@ fn help_has_examples() {
     for command in ["up", "pipeline", "agent", "replay", "check"] {
         let output = run(&[command, "--help"]);
         let said = String::from_utf8(output.stdout).unwrap();
-        assert!(
-            output.status.success() && said.contains(&format!("pilotlight {command}")),
-            "{said}"
-        );
+        assert!(output.status.success() && said.contains(&format!("pilotlight {command}")), "{said}");
     }
 }

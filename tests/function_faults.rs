@@ -61,21 +61,15 @@ fn callers_get_a_clear_error_and_the_runtime_is_replaced() {
     // Code that is not there, at first.
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("late.sh");
-    let spec =
-        serde_json::json!({"runtime": "sh", "code": {"uri": format!("file://{}", file.display())}});
+    let spec = serde_json::json!({"runtime": "sh", "code": {"uri": format!("file://{}", file.display())}});
     ureq::put(format!("{}/apps/late", agent.url)).send_json(spec).unwrap();
     let (status, _, body) = agent.invoke("late", "{}");
-    assert!(
-        status == 502 && body["error"].as_str().unwrap().contains("late.sh' can't be read"),
-        "{body}"
-    );
+    assert!(status == 502 && body["error"].as_str().unwrap().contains("late.sh' can't be read"), "{body}");
     std::fs::write(&file, "main() { echo '{}'; }").unwrap();
     assert_eq!(agent.invoke("late", "{}").0, 200);
 
     // Bodies that are none.
-    for (body, status) in
-        [("[1]", 400), ("{\"a\":", 400), (&format!("{{\"a\":\"{}\"}}", "x".repeat(2000)), 413)]
-    {
+    for (body, status) in [("[1]", 400), ("{\"a\":", 400), (&format!("{{\"a\":\"{}\"}}", "x".repeat(2000)), 413)] {
         let (found, _, answer) = agent.invoke("good", body);
         assert_eq!(found, status, "{answer}");
         assert!(answer["error"].is_string(), "{answer}");
@@ -89,11 +83,7 @@ fn callers_get_a_clear_error_and_the_runtime_is_replaced() {
         cases.iter().all(|(app, .., status)| status.is_none() || published(app)).then_some(events)
     });
     for (app, .., status) in &cases {
-        let found: Vec<_> = events
-            .iter()
-            .filter(|event| event["app"] == *app)
-            .map(|event| &event["status"])
-            .collect();
+        let found: Vec<_> = events.iter().filter(|event| event["app"] == *app).map(|event| &event["status"]).collect();
         let expected: Vec<_> = status.iter().collect();
         assert_eq!(found, expected, "{app}");
     }
@@ -101,14 +91,9 @@ fn callers_get_a_clear_error_and_the_runtime_is_replaced() {
     // Nothing is left of those that hung.
     let group_members = || {
         let processes = std::process::Command::new("ps").args(["-eo", "args"]).output().unwrap();
-        String::from_utf8_lossy(&processes.stdout)
-            .lines()
-            .filter(|line| *line == "sleep 30")
-            .count()
+        String::from_utf8_lossy(&processes.stdout).lines().filter(|line| *line == "sleep 30").count()
     };
-    wait_for("no stray processes", Duration::from_secs(10), || {
-        (group_members() == 0).then_some(())
-    });
+    wait_for("no stray processes", Duration::from_secs(10), || (group_members() == 0).then_some(()));
     let (code, logs) = agent.interrupt();
     assert_eq!(code, Some(0));
     assert!(!logs.contains("panicked"), "{logs}");

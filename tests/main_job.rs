@@ -36,8 +36,7 @@ fn a_trace_in_a_decision_for_each_app_out() {
         let errors: Vec<_> = valid.iter_errors(decision).map(|error| error.to_string()).collect();
         assert!(errors.is_empty(), "{errors:?} in {decision}");
     }
-    let apps: std::collections::BTreeSet<_> =
-        decisions.iter().map(|decision| &decision["app"]).collect();
+    let apps: std::collections::BTreeSet<_> = decisions.iter().map(|decision| decision["app"].as_str()).collect();
     assert_eq!(apps.len(), 21);
     assert_eq!(topic::compacted(&bootstrap, "pilotlight.decisions").len(), 21);
     assert!(decisions.len() < 998, "never once per invocation: {}", decisions.len());
@@ -46,12 +45,8 @@ fn a_trace_in_a_decision_for_each_app_out() {
     for event in topic::read_json(&bootstrap, "pilotlight.invocations") {
         assert!(valid.is_valid(&event), "{event}");
     }
-    let configs = broker.tool(&[
-        "org.apache.kafka.tools.TopicCommand",
-        "--describe",
-        "--topic",
-        "pilotlight.decisions",
-    ]);
+    let configs =
+        broker.tool(&["org.apache.kafka.tools.TopicCommand", "--describe", "--topic", "pilotlight.decisions"]);
     assert!(configs.contains("cleanup.policy=compact"), "{configs}");
 
     // The agent has taken them over, and both end cleanly.

@@ -16,8 +16,7 @@ fn a_timer_is_unloaded_between_calls_and_pre_warmed_before_each() {
     let mut settings = pilotlight::config::Settings::load(Some("/dev/null".as_ref()), &[]).unwrap();
     let bus = pilotlight::bus::Embedded::start(&mut settings).unwrap();
     let servers = bus.bootstrap_servers();
-    let common =
-        ["--bootstrap-servers", &servers, "--set", "topics.create=false", "--speed", SPEED];
+    let common = ["--bootstrap-servers", &servers, "--set", "topics.create=false", "--speed", SPEED];
     let _pipeline = Program::start_ready(&[&["pipeline"], &common[..]].concat());
     let agent = Program::start_ready(&[&["agent"], &common[..]].concat());
     agent.register("timer", "sh", include_str!("../runtimes/examples/hello.sh"));
@@ -33,17 +32,12 @@ fn a_timer_is_unloaded_between_calls_and_pre_warmed_before_each() {
 
     // Ten idle times make a histogram; then every call finds the app loaded ahead of it.
     let events = agent.get_json("/events?app=timer&last=1000");
-    let kinds: Vec<&str> =
-        events.as_array().unwrap().iter().map(|event| event["kind"].as_str().unwrap()).collect();
+    let kinds: Vec<&str> = events.as_array().unwrap().iter().map(|event| event["kind"].as_str().unwrap()).collect();
     let cycle = ["unloaded", "prewarmed", "started", "ended"];
     let whole = kinds.windows(cycle.len()).filter(|kinds| *kinds == cycle).count();
     let ahead = starts[12..].iter().filter(|start| *start == "prewarmed").count();
     // A shared machine may stumble once or twice.
     assert!(ahead >= 20, "of {} calls: {starts:?}\n{events:#}", starts.len() - 12);
     assert!(whole >= 20, "{kinds:?}");
-    assert_eq!(
-        starts[1..10].iter().filter(|start| *start == "warm").count(),
-        9,
-        "kept while learning: {starts:?}"
-    );
+    assert_eq!(starts[1..10].iter().filter(|start| *start == "warm").count(), 9, "kept while learning: {starts:?}");
 }

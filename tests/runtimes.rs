@@ -1,4 +1,5 @@
 //! The bundled runtimes really execute functions, and survive what functions do.
+#![allow(clippy::unwrap_used, reason = "tests say what they expect")]
 
 mod support;
 
@@ -18,10 +19,7 @@ fn bus() -> (pilotlight::bus::Embedded, String) {
 /// Whether a runtime's program is here; where nothing may be skipped, it has to be.
 fn is_here(program: &str) -> bool {
     let found = std::process::Command::new(program).arg("--version").output().is_ok();
-    assert!(
-        found || std::env::var_os("PILOTLIGHT_TEST_NOTHING_SKIPPED").is_none(),
-        "{program} is missing"
-    );
+    assert!(found || std::env::var_os("PILOTLIGHT_TEST_NOTHING_SKIPPED").is_none(), "{program} is missing");
     if !found {
         eprintln!("skipped: {program} is not installed");
     }
@@ -67,26 +65,20 @@ fn what_functions_do_wrong_stays_theirs() {
         agent.register("py", "python3", code);
         let call = |function: &str| {
             let url = format!("{}/apps/py/functions/{function}", agent.url);
-            let mut response = ureq::Agent::new_with_config(
-                ureq::Agent::config_builder().http_status_as_error(false).build(),
-            )
-            .post(url)
-            .send("{}")
-            .unwrap();
+            let mut response =
+                ureq::Agent::new_with_config(ureq::Agent::config_builder().http_status_as_error(false).build())
+                    .post(url)
+                    .send("{}")
+                    .unwrap();
             (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
         };
-        assert_eq!(call("main"), (200, r#"{"ok": true}"#.replace(": ", ":")));
-        for (function, text) in
-            [("raises", "boom"), ("exits", "error"), ("nothing", "error"), ("dies", "went away")]
-        {
+        assert_eq!(call("main"), (200, "{\"ok\": true}".to_owned()));
+        for (function, text) in [("raises", "boom"), ("exits", "error"), ("nothing", "error"), ("dies", "went away")] {
             let (status, body) = call(function);
             assert!(status == 502 && body.contains(text), "{function}: {status} {body}");
             assert_eq!(call("main").0, 200, "after {function}");
         }
         let (_, environment) = call("environment");
-        assert!(
-            !environment.contains("CARGO"),
-            "nothing of the agent's environment gets through: {environment}"
-        );
+        assert!(!environment.contains("CARGO"), "nothing of the agent's environment gets through: {environment}");
     }
 }

@@ -24,12 +24,7 @@ pub(super) struct Events {
 }
 
 impl Events {
-    pub(super) fn new(
-        producer: Producer,
-        topic: &str,
-        metrics: AgentMetrics,
-        observer: Option<Observer>,
-    ) -> Self {
+    pub(super) fn new(producer: Producer, topic: &str, metrics: AgentMetrics, observer: Option<Observer>) -> Self {
         Self { producer, topic: topic.to_owned(), metrics, observer, said: AtomicBool::new(false) }
     }
 
@@ -38,12 +33,7 @@ impl Events {
             observer(invocation);
         }
         let Ok(payload) = serde_json::to_vec(invocation) else { return };
-        let record = Record {
-            topic: &self.topic,
-            key: &invocation.app,
-            payload: Some(&payload),
-            timestamp_ms: None,
-        };
+        let record = Record { topic: &self.topic, key: &invocation.app, payload: Some(&payload), timestamp_ms: None };
         let reason = match self.producer.try_send(record) {
             Ok(true) => {
                 self.said.store(false, Ordering::Relaxed);

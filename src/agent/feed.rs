@@ -14,11 +14,7 @@ use crate::shutdown::Shutdown;
 use super::node::Node;
 
 /// Starts the reading thread.
-pub(super) fn start(
-    settings: &Settings,
-    node: Node,
-    shutdown: Shutdown,
-) -> Result<JoinHandle<()>, bus::Error> {
+pub(super) fn start(settings: &Settings, node: Node, shutdown: Shutdown) -> Result<JoinHandle<()>, bus::Error> {
     let mut consumer = TableConsumer::open(&settings.kafka, &settings.topics.decisions)?;
     let tokio = tokio::runtime::Handle::current();
     let settings = settings.clone();

@@ -72,9 +72,7 @@ impl From<InvokeError> for Failure {
             InvokeError::UnknownRuntime { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             InvokeError::Full(_) | InvokeError::Closing => StatusCode::SERVICE_UNAVAILABLE,
             InvokeError::Init { source: action::Error::Timeout { .. }, .. }
-            | InvokeError::Run { source: action::Error::Timeout { .. }, .. } => {
-                StatusCode::GATEWAY_TIMEOUT
-            }
+            | InvokeError::Run { source: action::Error::Timeout { .. }, .. } => StatusCode::GATEWAY_TIMEOUT,
             InvokeError::Code { .. }
             | InvokeError::Start { .. }
             | InvokeError::Init { .. }
@@ -108,19 +106,11 @@ async fn invoke(
 /// The arguments of a function: a JSON object, or nothing.
 fn arguments(body: &[u8]) -> Result<Box<RawValue>, Failure> {
     let refuse = |reason: String| {
-        Failure(
-            StatusCode::BAD_REQUEST,
-            format!("the body is no JSON object: {reason}; send one, or nothing"),
-        )
+        Failure(StatusCode::BAD_REQUEST, format!("the body is no JSON object: {reason}; send one, or nothing"))
     };
     let body = if body.trim_ascii().is_empty() { b"{}".as_slice() } else { body };
-    let value: Box<RawValue> =
-        serde_json::from_slice(body).map_err(|error| refuse(error.to_string()))?;
-    if value.get().starts_with('{') {
-        Ok(value)
-    } else {
-        Err(refuse("it is another kind of value".to_owned()))
-    }
+    let value: Box<RawValue> = serde_json::from_slice(body).map_err(|error| refuse(error.to_string()))?;
+    if value.get().starts_with('{') { Ok(value) } else { Err(refuse("it is another kind of value".to_owned())) }
 }
 
 async fn register(
@@ -129,11 +119,11 @@ async fn register(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Failure> {
     let spec: AppSpec = serde_json::from_slice(&body?).map_err(|error| {
-        let expected = "expected {\"runtime\", \"code\": {\"uri\", \"sha256\"?}, \"memory_mb\"?, \"main\"?, \"tenant\"?}";
+        let expected =
+            "expected {\"runtime\", \"code\": {\"uri\", \"sha256\"?}, \"memory_mb\"?, \"main\"?, \"tenant\"?}";
         Failure(StatusCode::BAD_REQUEST, format!("the body is no app: {error}; {expected}"))
     })?;
-    node.register(&app, spec)
-        .map_err(|error| Failure(StatusCode::BAD_REQUEST, error.to_string()))?;
+    node.register(&app, spec).map_err(|error| Failure(StatusCode::BAD_REQUEST, error.to_string()))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -32,9 +32,7 @@ pub use node::{InvokeError, Node, Outcome, Request, Totals};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The folder for code and shims can't be used.
-    #[error(
-        "the agent's cache folder '{path}' can't be used: {source}; set agent.cache to one that can be written"
-    )]
+    #[error("the agent's cache folder '{path}' can't be used: {source}; set agent.cache to one that can be written")]
     Cache {
         /// The folder.
         path: String,
@@ -72,8 +70,7 @@ impl Agent {
         let registry = registry::Registry::load(&settings.agent.apps)?;
         let producer = bus::Producer::open(&settings.kafka, "publishing invocation events")?;
         let metrics = AgentMetrics::register(metrics);
-        let events =
-            events::Events::new(producer, &settings.topics.invocations, metrics.clone(), observer);
+        let events = events::Events::new(producer, &settings.topics.invocations, metrics.clone(), observer);
         let node = Node::new(&settings.agent, speed, shims, cache, registry, events, metrics);
         Ok(Self { settings: settings.clone(), node })
     }
@@ -106,14 +103,8 @@ fn cache_folder(configured: &str) -> PathBuf {
     if !configured.is_empty() {
         return PathBuf::from(configured);
     }
-    let home = || {
-        std::env::var_os("HOME")
-            .filter(|home| !home.is_empty())
-            .map(|home| PathBuf::from(home).join(".cache"))
-    };
-    let base = std::env::var_os("XDG_CACHE_HOME")
-        .filter(|base| !base.is_empty())
-        .map(PathBuf::from)
-        .or_else(home);
+    let home =
+        || std::env::var_os("HOME").filter(|home| !home.is_empty()).map(|home| PathBuf::from(home).join(".cache"));
+    let base = std::env::var_os("XDG_CACHE_HOME").filter(|base| !base.is_empty()).map(PathBuf::from).or_else(home);
     base.unwrap_or_else(std::env::temp_dir).join("pilotlight")
 }

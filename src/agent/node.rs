@@ -147,14 +147,10 @@ pub struct Outcome {
 #[derive(Debug, thiserror::Error)]
 pub enum InvokeError {
     /// Nobody registered the app.
-    #[error(
-        "app '{0}' is not known here: register it with PUT /apps/{0}, or in the file agent.apps"
-    )]
+    #[error("app '{0}' is not known here: register it with PUT /apps/{0}, or in the file agent.apps")]
     UnknownApp(String),
     /// The app's runtime kind is not configured.
-    #[error(
-        "app '{app}' needs the runtime '{runtime}', which is not configured: expected one of {known}"
-    )]
+    #[error("app '{app}' needs the runtime '{runtime}', which is not configured: expected one of {known}")]
     UnknownRuntime {
         /// The app.
         app: String,
@@ -215,9 +211,7 @@ impl InvokeError {
             | InvokeError::Closing => None,
             InvokeError::Run { source: action::Error::Timeout { .. }, .. } => Some(Status::Timeout),
             InvokeError::Run { .. } => Some(Status::Error),
-            InvokeError::Code { .. } | InvokeError::Start { .. } | InvokeError::Init { .. } => {
-                Some(Status::InitFailed)
-            }
+            InvokeError::Code { .. } | InvokeError::Start { .. } | InvokeError::Init { .. } => Some(Status::InitFailed),
         }
     }
 }
@@ -328,8 +322,7 @@ impl Node {
                 };
                 self.start_and_end(commands);
                 self.report();
-                let wait_ms =
-                    next_ms.map_or(1000, |next_ms| (next_ms - self.now_ms()).clamp(0, 1000));
+                let wait_ms = next_ms.map_or(1000, |next_ms| (next_ms - self.now_ms()).clamp(0, 1000));
                 tokio::select! {
                     () = tokio::time::sleep(Duration::from_millis(wait_ms.unsigned_abs())) => {}
                     () = self.0.wake.notified() => {}
@@ -395,11 +388,7 @@ impl Node {
         let commands = match loaded {
             Ok(instance) => {
                 let took = began.elapsed();
-                self.note(
-                    app,
-                    journal::Kind::Prewarmed,
-                    format!("loaded ahead of time in {} ms", took.as_millis()),
-                );
+                self.note(app, journal::Kind::Prewarmed, format!("loaded ahead of time in {} ms", took.as_millis()));
                 self.0.metrics.prewarms.inc();
                 let mut warm = self.warm();
                 warm.set.note_load(app, took.as_millis() as i64);
@@ -515,17 +504,7 @@ impl Node {
             Err(error) => error.status(),
         };
         if let Some(status) = status {
-            self.note(&request.app, journal::Kind::Ended, format!("{status:?}").to_lowercase());
-            self.publish(
-                &request,
-                &spec,
-                &id,
-                started_at_ms,
-                duration_ms,
-                init_ms,
-                temperature,
-                status,
-            );
+            self.publish(&request, &spec, &id, started_at_ms, duration_ms, init_ms, temperature, status);
         }
         let answer = result?;
         Ok(Outcome { id, temperature, init_ms, duration_ms, ok: answer.ok, body: answer.body })
@@ -547,6 +526,12 @@ impl Node {
         };
         let result = instance.runtime.client.run(&run, limit).await;
         let now_ms = self.now_ms();
+        let ended = match &result {
+            Ok(answer) if answer.ok => "ok".to_owned(),
+            Ok(_) => "the function failed".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        self.note(&request.app, journal::Kind::Ended, ended);
         let commands = match &result {
             Ok(_) => {
                 let memory_mb = instance.spec.memory_mb;
@@ -555,11 +540,7 @@ impl Node {
             Err(error) => {
                 drop(instance);
                 self.0.metrics.unloads.inc();
-                self.note(
-                    &request.app,
-                    journal::Kind::Unloaded,
-                    format!("its runtime was ended: {error}"),
-                );
+                self.note(&request.app, journal::Kind::Unloaded, format!("its runtime was ended: {error}"));
                 self.warm().set.lost(&request.app, now_ms)
             }
         };
@@ -572,11 +553,7 @@ impl Node {
     }
 
     /// An instance for an invocation: one that is loaded, one that is being loaded, or one loaded now.
-    async fn acquire(
-        &self,
-        app: &str,
-        spec: &Arc<AppSpec>,
-    ) -> Result<(Instance, Source), InvokeError> {
+    async fn acquire(&self, app: &str, spec: &Arc<AppSpec>) -> Result<(Instance, Source), InvokeError> {
         let waiting = {
             let mut warm = self.warm();
             while let Some((instance, temperature)) = warm.set.acquire(app, self.now_ms()) {
@@ -616,11 +593,7 @@ impl Node {
         };
         let instance = self.load(app, Arc::clone(spec), stem).await?;
         let took_ms = began.elapsed().as_millis() as i64;
-        self.note(
-            app,
-            journal::Kind::Loaded,
-            format!("in {took_ms} ms ({})", temperature.as_str()),
-        );
+        self.note(app, journal::Kind::Loaded, format!("in {took_ms} ms ({})", temperature.as_str()));
         let mut warm = self.warm();
         warm.set.note_load(app, took_ms);
         warm.set.start_busy(app);
@@ -649,8 +622,7 @@ impl Node {
         let (code, _) = code
             .map_err(|_| InvokeError::Closing)?
             .map_err(|source| InvokeError::Code { app: app.to_owned(), source })?;
-        let (mut runtime, place) =
-            stem.map_err(|source| InvokeError::Start { app: app.to_owned(), source })?;
+        let (mut runtime, place) = stem.map_err(|source| InvokeError::Start { app: app.to_owned(), source })?;
         let init = Init { name: app, main: &spec.main, code: &code };
         runtime
             .client
@@ -690,8 +662,7 @@ impl Node {
     }
 
     fn spec(&self, app: &str) -> Result<Arc<AppSpec>, InvokeError> {
-        let spec =
-            self.0.registry.get(app).ok_or_else(|| InvokeError::UnknownApp(app.to_owned()))?;
+        let spec = self.0.registry.get(app).ok_or_else(|| InvokeError::UnknownApp(app.to_owned()))?;
         if !self.0.settings.runtimes.contains_key(&spec.runtime) {
             let known: Vec<&str> = self.0.settings.runtimes.keys().map(String::as_str).collect();
             let (app, runtime) = (app.to_owned(), spec.runtime.clone());
@@ -785,12 +756,8 @@ impl Node {
         let now_ms = self.now_ms();
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counts = &self.0.counts;
-        let (cold, specialised, ahead, warm) = (
-            load(&counts.cold),
-            load(&counts.specialised),
-            load(&counts.ahead),
-            load(&counts.warm),
-        );
+        let (cold, specialised, ahead, warm) =
+            (load(&counts.cold), load(&counts.specialised), load(&counts.ahead), load(&counts.warm));
         let to_mb_s = |mb_ms: f64| (mb_ms / 1000.0 * self.0.speed).round();
         let pool_idle_mb_s = to_mb_s(self.pools().idle_mb_ms(now_ms));
         Totals {

@@ -46,12 +46,7 @@ pub struct PoolView {
 
 impl Pools {
     pub fn new(kinds: &BTreeMap<String, RuntimeKind>, shims: PathBuf) -> Self {
-        let pool = |kind: &RuntimeKind| Pool {
-            kind: kind.clone(),
-            waiting: Vec::new(),
-            starting: 0,
-            failures: 0,
-        };
+        let pool = |kind: &RuntimeKind| Pool { kind: kind.clone(), waiting: Vec::new(), starting: 0, failures: 0 };
         let kinds = kinds.iter().map(|(name, kind)| (name.clone(), pool(kind))).collect();
         Self { kinds, shims, idle_memory: IdleMemory::default() }
     }
@@ -75,11 +70,7 @@ impl Pools {
 
     /// Takes any one that waits, to make room.
     pub fn give_way(&mut self, now_ms: i64) -> Option<Stem> {
-        let fullest = self
-            .kinds
-            .iter()
-            .max_by_key(|(_, pool)| pool.waiting.len())
-            .map(|(name, _)| name.clone())?;
+        let fullest = self.kinds.iter().max_by_key(|(_, pool)| pool.waiting.len()).map(|(name, _)| name.clone())?;
         self.take(&fullest, now_ms)
     }
 

@@ -78,8 +78,7 @@ impl CodeCache {
         };
         let expected = expected.to_ascii_lowercase();
         // A digest names a file: nothing else may.
-        let is_digest =
-            expected.len() == 64 && expected.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_digest = expected.len() == 64 && expected.bytes().all(|byte| byte.is_ascii_hexdigit());
         let path = self.folder.join(if is_digest { expected.as_str() } else { "none" });
         if is_digest
             && let Ok(bytes) = std::fs::read(&path)
@@ -155,9 +154,7 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let unique = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| since.as_nanos());
+    let unique = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     let part = folder.join(format!(".{name}.{}.{unique}", std::process::id()));
     std::fs::write(&part, bytes)?;
     std::fs::rename(&part, path)
@@ -179,8 +176,7 @@ mod tests {
         let file = folder.path().join("f.py");
         std::fs::write(&file, "one").unwrap();
         let digest = sha256_hex(b"one");
-        let code =
-            Code { uri: format!("file://{}", file.display()), sha256: Some(digest.to_uppercase()) };
+        let code = Code { uri: format!("file://{}", file.display()), sha256: Some(digest.to_uppercase()) };
         assert_eq!(cache.get(&code).unwrap(), (b"one".to_vec(), true));
         std::fs::remove_file(&file).unwrap();
         assert_eq!(cache.get(&code).unwrap(), (b"one".to_vec(), false));
@@ -207,9 +203,7 @@ mod tests {
     #[test]
     fn data_uris() {
         let (_folder, cache) = cache();
-        let get = |uri: &str| {
-            cache.get(&Code { uri: uri.to_owned(), sha256: None }).map(|(bytes, _)| bytes)
-        };
+        let get = |uri: &str| cache.get(&Code { uri: uri.to_owned(), sha256: None }).map(|(bytes, _)| bytes);
         assert_eq!(get("data:,a%20b").unwrap(), b"a b");
         assert_eq!(get("data:text/x-sh;base64,aGk=").unwrap(), b"hi");
         for bad in ["data:base64", "data:,%2", "data:;base64,!", "ftp://x", "../../etc/passwd"] {
@@ -220,8 +214,7 @@ mod tests {
     #[test]
     fn a_digest_that_is_a_path_reads_no_file() {
         let (_folder, cache) = cache();
-        let code =
-            Code { uri: "data:,x".to_owned(), sha256: Some("../../../etc/passwd".to_owned()) };
+        let code = Code { uri: "data:,x".to_owned(), sha256: Some("../../../etc/passwd".to_owned()) };
         assert!(matches!(cache.get(&code), Err(Error::Digest { .. })));
     }
 }

@@ -87,11 +87,10 @@ impl Registry {
         if path.is_empty() {
             return Ok(registry);
         }
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
-        let apps: BTreeMap<String, AppSpec> = toml::from_str(&text).map_err(|error| {
-            Error::Malformed { path: path.to_owned(), message: error.to_string() }
-        })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+        let apps: BTreeMap<String, AppSpec> = toml::from_str(&text)
+            .map_err(|error| Error::Malformed { path: path.to_owned(), message: error.to_string() })?;
         for (app, spec) in apps {
             registry.put(&app, spec)?;
         }

@@ -135,12 +135,7 @@ impl<T> App<T> {
         let instances = plan.map_or(usize::MAX, |plan| plan.instances);
         if self.busy > 0 {
             let keep = instances.saturating_sub(self.busy);
-            return Wish {
-                keep,
-                have: 0,
-                until_ms: None,
-                why_not: "more instances than the decision asks for",
-            };
+            return Wish { keep, have: 0, until_ms: None, why_not: "more instances than the decision asks for" };
         }
         let none = Wish { keep: 0, have: 0, until_ms: None, why_not: "its windows are over" };
         let Some(idle_since_ms) = self.idle_since_ms() else { return none };
@@ -149,8 +144,7 @@ impl<T> App<T> {
         let lead_ms = self.lead_ms();
         let idle_ms = now_ms - idle_since_ms;
         let expires_ms = plan.map(|plan| plan.valid_until_ms);
-        let sooner =
-            |at_ms: i64| Some(expires_ms.map_or(at_ms, |expires_ms| expires_ms.min(at_ms)));
+        let sooner = |at_ms: i64| Some(expires_ms.map_or(at_ms, |expires_ms| expires_ms.min(at_ms)));
         let Some(window) = windows.iter().find(|window| idle_ms < window.until_ms) else {
             return none;
         };
@@ -164,12 +158,7 @@ impl<T> App<T> {
         // Keep-alive keeps what there is; only a window that lies ahead loads.
         let have = if window.from_ms > 0 { plan.map_or(0, |plan| plan.instances) } else { 0 };
         let until_ms = sooner(idle_since_ms + window.until_ms);
-        Wish {
-            keep: instances,
-            have,
-            until_ms,
-            why_not: "more instances than the decision asks for",
-        }
+        Wish { keep: instances, have, until_ms, why_not: "more instances than the decision asks for" }
     }
 }
 
@@ -234,8 +223,7 @@ impl<T> WarmSet<T> {
     /// An invocation wants an instance: takes a loaded one, the one used last first.
     pub fn acquire(&mut self, app: &str, now_ms: i64) -> Option<(T, Temperature)> {
         let entry = self.apps.get_mut(app)?;
-        let at =
-            entry.idle.iter().rposition(|idle| idle.used).or(entry.idle.len().checked_sub(1))?;
+        let at = entry.idle.iter().rposition(|idle| idle.used).or(entry.idle.len().checked_sub(1))?;
         let idle = entry.idle.remove(at);
         self.idle_memory.remove(idle.memory_mb, now_ms);
         entry.busy += 1;
@@ -269,13 +257,7 @@ impl<T> WarmSet<T> {
     }
 
     /// A load ahead of time is done.
-    pub fn loaded(
-        &mut self,
-        app: &str,
-        instance: T,
-        memory_mb: f64,
-        now_ms: i64,
-    ) -> Vec<Command<T>> {
+    pub fn loaded(&mut self, app: &str, instance: T, memory_mb: f64, now_ms: i64) -> Vec<Command<T>> {
         let key = self.key(app);
         let entry = self.apps.entry(Arc::clone(&key)).or_default();
         entry.loading = entry.loading.saturating_sub(1);
@@ -305,13 +287,7 @@ impl<T> WarmSet<T> {
     }
 
     /// An execution is over and its instance can go on.
-    pub fn release(
-        &mut self,
-        app: &str,
-        instance: T,
-        memory_mb: f64,
-        now_ms: i64,
-    ) -> Vec<Command<T>> {
+    pub fn release(&mut self, app: &str, instance: T, memory_mb: f64, now_ms: i64) -> Vec<Command<T>> {
         let key = self.key(app);
         let entry = self.apps.entry(Arc::clone(&key)).or_default();
         entry.busy = entry.busy.saturating_sub(1);
@@ -380,8 +356,7 @@ impl<T> WarmSet<T> {
             .iter()
             .map(|(app, entry)| {
                 let plan = entry.valid_plan(now_ms);
-                let default =
-                    Windows::from_slice(&[Window::keep_alive(self.default_keep_alive_ms)]);
+                let default = Windows::from_slice(&[Window::keep_alive(self.default_keep_alive_ms)]);
                 AppView {
                     app: app.to_string(),
                     idle: entry.idle.len(),
@@ -400,11 +375,7 @@ impl<T> WarmSet<T> {
 
     /// Every idle instance, for the end.
     pub fn drain(&mut self) -> Vec<T> {
-        self.apps
-            .values_mut()
-            .flat_map(|entry| entry.idle.drain(..))
-            .map(|idle| idle.instance)
-            .collect()
+        self.apps.values_mut().flat_map(|entry| entry.idle.drain(..)).map(|idle| idle.instance).collect()
     }
 
     fn key(&self, app: &str) -> Arc<str> {
@@ -478,12 +449,7 @@ mod tests {
     use crate::model::Regime;
     use proptest::prelude::*;
 
-    fn decision(
-        position: i64,
-        idle_since_ms: i64,
-        windows: &[(i64, i64)],
-        instances: u32,
-    ) -> Decision {
+    fn decision(position: i64, idle_since_ms: i64, windows: &[(i64, i64)], instances: u32) -> Decision {
         Decision {
             app: "a".to_owned(),
             version: Version { epoch: 0, position },
@@ -522,11 +488,7 @@ mod tests {
     }
 
     /// One execution from `from_ms` to `until_ms`, on a new instance if none is loaded.
-    fn execute(
-        set: &mut WarmSet<u32>,
-        from_ms: i64,
-        until_ms: i64,
-    ) -> (Option<Temperature>, Vec<Command<u32>>) {
+    fn execute(set: &mut WarmSet<u32>, from_ms: i64, until_ms: i64) -> (Option<Temperature>, Vec<Command<u32>>) {
         let (instance, temperature) = match set.acquire("a", from_ms) {
             Some((instance, temperature)) => (instance, Some(temperature)),
             None => {

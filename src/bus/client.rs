@@ -86,12 +86,7 @@ struct Inner {
 impl Health {
     pub(super) fn new(purpose: &'static str, kafka: &Kafka) -> Self {
         let servers = kafka.bootstrap_servers().to_owned();
-        Self(Arc::new(Inner {
-            purpose,
-            servers,
-            connected: AtomicBool::new(false),
-            said: Mutex::new(false),
-        }))
+        Self(Arc::new(Inner { purpose, servers, connected: AtomicBool::new(false), said: Mutex::new(false) }))
     }
 
     /// Whether a broker answered last time.
@@ -151,9 +146,7 @@ pub(super) fn note(health: &Health, error: &KafkaError, reason: &str) {
     use RDKafkaErrorCode as Code;
     match error.rdkafka_error_code() {
         Some(Code::AllBrokersDown) => health.down(reason),
-        Some(Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL) => {
-            health.down(reason)
-        }
+        Some(Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL) => health.down(reason),
         Some(Code::Resolve) => health.down(reason),
         _ => debug!("librdkafka: {error}: {reason}"),
     }

@@ -71,10 +71,7 @@ fn positions(partitions: &TopicPartitionList) -> Vec<Position> {
     partitions
         .elements()
         .iter()
-        .map(|element| Position {
-            topic: element.topic().to_owned(),
-            partition: element.partition(),
-        })
+        .map(|element| Position { topic: element.topic().to_owned(), partition: element.partition() })
         .collect()
 }
 
@@ -90,16 +87,10 @@ impl GroupConsumer {
     pub fn join(kafka: &Kafka, group: &str, topics: &[String]) -> Result<Self, Error> {
         let mut options = client::options(kafka, &READING);
         options.set("group.id", group);
-        let context = client::Context {
-            health: Health::new("reading events", kafka),
-            own: Changes::default(),
-        };
-        let consumer: BaseConsumer<_> =
-            options.create_with_context(context).map_err(Error::Client)?;
+        let context = client::Context { health: Health::new("reading events", kafka), own: Changes::default() };
+        let consumer: BaseConsumer<_> = options.create_with_context(context).map_err(Error::Client)?;
         let names: Vec<&str> = topics.iter().map(String::as_str).collect();
-        consumer
-            .subscribe(&names)
-            .map_err(|source| Error::Subscribe { topic: topics.join(", "), source })?;
+        consumer.subscribe(&names).map_err(|source| Error::Subscribe { topic: topics.join(", "), source })?;
         let consumer = Self { consumer, asked: Cell::new(Instant::now()) };
         consumer.health().ask(consumer.consumer.client(), Duration::from_secs(2));
         Ok(consumer)
@@ -128,8 +119,7 @@ impl GroupConsumer {
     /// What changed in the ownership of partitions since the last call, in order. To be asked after every poll and
     /// before its message is used.
     pub fn changes(&self) -> Vec<Change> {
-        let mut changes =
-            self.consumer.context().own.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut changes = self.consumer.context().own.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         std::mem::take(&mut changes)
     }
 
@@ -138,9 +128,7 @@ impl GroupConsumer {
         self.consumer.unsubscribe();
         // Consumers can hang when dropped while assigned: let the revocation be served first.
         let deadline = Instant::now() + Duration::from_secs(2);
-        while self.consumer.assignment().is_ok_and(|owned| owned.count() > 0)
-            && Instant::now() < deadline
-        {
+        while self.consumer.assignment().is_ok_and(|owned| owned.count() > 0) && Instant::now() < deadline {
             drop(self.consumer.poll(Duration::from_millis(20)));
         }
     }
@@ -176,13 +164,7 @@ impl TableConsumer {
         let context = client::Context { health: Health::new("reading decisions", kafka), own: () };
         let consumer = options.create_with_context(context).map_err(Error::Client)?;
         let asked = Instant::now() - Duration::from_secs(60);
-        Ok(Self {
-            consumer,
-            topic: topic.to_owned(),
-            partitions: 0,
-            caught_up: Default::default(),
-            asked,
-        })
+        Ok(Self { consumer, topic: topic.to_owned(), partitions: 0, caught_up: Default::default(), asked })
     }
 
     /// Whether a broker answers.
@@ -215,8 +197,7 @@ impl TableConsumer {
 
     /// Takes partitions on that are new to us: all of them at first, added ones later.
     fn assign(&mut self) -> Result<(), Error> {
-        let metadata = match self.consumer.fetch_metadata(Some(&self.topic), Duration::from_secs(1))
-        {
+        let metadata = match self.consumer.fetch_metadata(Some(&self.topic), Duration::from_secs(1)) {
             Ok(metadata) => metadata,
             Err(error) => {
                 self.health().down(&error.to_string());

@@ -64,10 +64,8 @@ pub struct Producer(std::sync::Arc<ThreadedProducer<client::Context<Failed>>>);
 impl Producer {
     /// Opens a producer. Returns at once, whether a broker answers or not.
     pub fn open(kafka: &Kafka, purpose: &'static str) -> Result<Self, Error> {
-        let context =
-            client::Context { health: Health::new(purpose, kafka), own: Failed::default() };
-        let producer =
-            client::options(kafka, &WRITING).create_with_context(context).map_err(Error::Client)?;
+        let context = client::Context { health: Health::new(purpose, kafka), own: Failed::default() };
+        let producer = client::options(kafka, &WRITING).create_with_context(context).map_err(Error::Client)?;
         Ok(Self(std::sync::Arc::new(producer)))
     }
 
@@ -93,9 +91,7 @@ impl Producer {
         match self.0.send(base) {
             Ok(()) => Ok(true),
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(false),
-            Err((error, _)) => {
-                Err(Error::Delivery { topic: record.topic.to_owned(), reason: error.to_string() })
-            }
+            Err((error, _)) => Err(Error::Delivery { topic: record.topic.to_owned(), reason: error.to_string() }),
         }
     }
 

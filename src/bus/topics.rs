@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::types::RDKafkaErrorCode;
 use tracing::{info, warn};
 
@@ -40,13 +39,13 @@ pub fn ensure(kafka: &Kafka, topics: &Topics, shutdown: &Shutdown) -> Result<(),
     if !topics.create {
         return Ok(());
     }
-    let admin: AdminClient<DefaultClientContext> =
-        client::options(kafka, &[]).create().map_err(Error::Client)?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
-            Error::Client(rdkafka::error::KafkaError::ClientCreation(error.to_string()))
-        })?;
     let health = client::Health::new("creating topics", kafka);
+    let context = client::Context { health: health.clone(), own: () };
+    let admin = client::options(kafka, &[]).create_with_context(context).map_err(Error::Client)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Client(rdkafka::error::KafkaError::ClientCreation(error.to_string())))?;
     let mut backoff = Duration::from_millis(100);
     while !shutdown.is_requested() {
         match runtime.block_on(create(&admin, topics)) {
@@ -63,33 +62,26 @@ pub fn ensure(kafka: &Kafka, topics: &Topics, shutdown: &Shutdown) -> Result<(),
 }
 
 fn admin_options() -> AdminOptions {
-    AdminOptions::new()
-        .request_timeout(Some(Duration::from_secs(3)))
-        .operation_timeout(Some(Duration::from_secs(3)))
+    AdminOptions::new().request_timeout(Some(Duration::from_secs(3))).operation_timeout(Some(Duration::from_secs(3)))
 }
 
-async fn create(admin: &AdminClient<DefaultClientContext>, topics: &Topics) -> Result<(), String> {
+async fn create(admin: &AdminClient<client::Context<()>>, topics: &Topics) -> Result<(), String> {
     let wanted = topics.wanted();
     let new = wanted.iter().map(|topic| {
         NewTopic::new(topic.name, topics.partitions, TopicReplication::Fixed(topics.replication))
             .set("cleanup.policy", topic.cleanup)
     });
     let new: Vec<_> = new.collect();
-    let results =
-        admin.create_topics(&new, &admin_options()).await.map_err(|error| error.to_string())?;
+    let results = admin.create_topics(&new, &admin_options()).await.map_err(|error| error.to_string())?;
     for result in results {
         match result {
             Ok(topic) => info!(topic, partitions = topics.partitions, "topic created"),
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((
                 topic,
-                code @ (RDKafkaErrorCode::TopicAuthorizationFailed
-                | RDKafkaErrorCode::ClusterAuthorizationFailed),
+                code @ (RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed),
             )) => {
-                warn!(
-                    topic,
-                    "the topic can't be created ({code}); going on as if it were there (topics.create)"
-                );
+                warn!(topic, "the topic can't be created ({code}); going on as if it were there (topics.create)");
             }
             Err((topic, code)) => return Err(format!("topic {topic} can't be created: {code}")),
         }
@@ -98,15 +90,11 @@ async fn create(admin: &AdminClient<DefaultClientContext>, topics: &Topics) -> R
 }
 
 /// A control topic that is not compacted loses decisions after a while: say so.
-async fn check(admin: &AdminClient<DefaultClientContext>, topics: &Topics) {
+async fn check(admin: &AdminClient<client::Context<()>>, topics: &Topics) {
     let resource = ResourceSpecifier::Topic(&topics.decisions);
     let Ok(described) = admin.describe_configs([&resource], &admin_options()).await else { return };
     let found = described.iter().flatten().find_map(|resource| {
-        resource
-            .entries
-            .iter()
-            .find(|entry| entry.name == "cleanup.policy")
-            .and_then(|entry| entry.value.clone())
+        resource.entries.iter().find(|entry| entry.name == "cleanup.policy").and_then(|entry| entry.value.clone())
     });
     if let Some(found) = found.filter(|found| found != "compact") {
         warn!(

@@ -14,10 +14,8 @@ use super::{Common, parse_speed, runtime, site};
 
 /// Options of `agent`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  pilotlight agent --bootstrap-servers kafka:9092 --apps apps.toml\n  \
-                        curl -X POST localhost:7466/apps/hello/functions/main -d '{\"name\": \"you\"}'"
-)]
+#[command(after_help = "Examples:\n  pilotlight agent --bootstrap-servers kafka:9092 --apps apps.toml\n  \
+                        curl -X POST localhost:7466/apps/hello/functions/main -d '{\"name\": \"you\"}'")]
 pub(super) struct Options {
     /// Address of the gateway, /livez, /readyz, /metrics and the page
     #[arg(long, value_name = "HOST:PORT")]
@@ -31,15 +29,13 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
-    let settings = common.settings(&[
-        ("agent.listen", options.listen.clone()),
-        ("agent.apps", options.apps.clone()),
-    ])?;
+    let settings =
+        common.settings(&[("agent.listen", options.listen.clone()), ("agent.apps", options.apps.clone())])?;
     let settings = settings.sped_up(options.speed);
     let metrics = Metrics::default();
     runtime()?.block_on(async {
-        let agent = Agent::build(&settings, &metrics, options.speed, None)?;
         let listener = server::bind(settings.agent.listen).await?;
+        let agent = Agent::build(&settings, &metrics, options.speed, None)?;
         info!(address = %settings.agent.listen, "agent starts");
         let (trigger, shutdown) = shutdown::channel();
         trigger.fire_on_signals();
@@ -47,11 +43,7 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
         let site = Site {
             metrics,
             ready: Arc::new(move || {
-                if node.is_ready() {
-                    Ok(())
-                } else {
-                    Err("the feed of decisions is not connected".to_owned())
-                }
+                if node.is_ready() { Ok(()) } else { Err("the feed of decisions is not connected".to_owned()) }
             }),
             page: Arc::new(move || render(&site::agent_table(&shown))),
         };

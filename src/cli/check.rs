@@ -13,9 +13,7 @@ use super::Common;
 
 /// Options of `check`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  pilotlight check\n  pilotlight check --config pilotlight.toml --format json"
-)]
+#[command(after_help = "Examples:\n  pilotlight check\n  pilotlight check --config pilotlight.toml --format json")]
 pub(super) struct Options {
     /// How to print it
     #[arg(long, value_enum, default_value = "table")]
@@ -60,9 +58,7 @@ impl Report {
         let options = settings.kafka.shown().filter(|(option, _)| *option != "bootstrap.servers");
         Self {
             bootstrap_servers: settings.kafka.bootstrap_servers().to_owned(),
-            kafka_options: options
-                .map(|(option, value)| (option.to_owned(), value.to_owned()))
-                .collect(),
+            kafka_options: options.map(|(option, value)| (option.to_owned(), value.to_owned())).collect(),
             reads: settings.input.topics.clone(),
             group: settings.input.group.clone(),
             publishes: [settings.topics.decisions.clone(), settings.topics.dead_letters.clone()],
@@ -82,18 +78,9 @@ impl Report {
         }
         println!("  read           {} as group {}", self.reads.join(", "), self.group);
         println!("  decide by      {}", self.policy);
-        println!(
-            "  publish to     {}, unreadable events to {}",
-            self.publishes[0], self.publishes[1]
-        );
-        println!(
-            "  create topics  {}",
-            if self.creates_topics { "those of them that are missing" } else { "none" }
-        );
-        println!(
-            "  listen on      {} (pipeline), {} (agent)",
-            self.pipeline_listens, self.agent_listens
-        );
+        println!("  publish to     {}, unreadable events to {}", self.publishes[0], self.publishes[1]);
+        println!("  create topics  {}", if self.creates_topics { "those of them that are missing" } else { "none" });
+        println!("  listen on      {} (pipeline), {} (agent)", self.pipeline_listens, self.agent_listens);
         println!("  run functions  in {}", self.runtimes.join(", "));
         println!("Nothing was connected to.");
     }

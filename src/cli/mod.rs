@@ -77,22 +77,31 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let quiet = matches!(cli.command, Command::Up(_) | Command::Replay(_) | Command::Check(_));
     let log = cli.common.log.as_deref().unwrap_or(if quiet { "warn" } else { "info" });
-    let result = telemetry::init_logs(log, cli.common.log_format)
-        .map_err(|message| Usage(message).into())
-        .and_then(|()| match cli.command {
-            Command::Up(options) => up::run(&cli.common, options),
-            Command::Pipeline(options) => pipeline::run(&cli.common, &options),
-            Command::Agent(options) => agent::run(&cli.common, &options),
-            Command::Replay(options) => replay::run(&cli.common, &options),
-            Command::Check(options) => check::run(&cli.common, &options),
+    let result =
+        telemetry::init_logs(log, cli.common.log_format).map_err(|message| Usage(message).into()).and_then(|()| {
+            match cli.command {
+                Command::Up(options) => up::run(&cli.common, options),
+                Command::Pipeline(options) => pipeline::run(&cli.common, &options),
+                Command::Agent(options) => agent::run(&cli.common, &options),
+                Command::Replay(options) => replay::run(&cli.common, &options),
+                Command::Check(options) => check::run(&cli.common, &options),
+            }
         });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("pilotlight: {error:#}");
+            eprintln!("pilotlight: {}", in_words(&error));
             ExitCode::from(if is_usage(&error) { 2 } else { 1 })
         }
     }
+}
+
+/// The error and its causes, as far as they are not named already.
+fn in_words(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
 }
 
 /// Whether the user has to change the command line or the settings before trying again.
@@ -118,17 +127,14 @@ impl Common {
     fn settings(&self, flags: &[(&str, Option<String>)]) -> anyhow::Result<Settings> {
         let mut all = Vec::new();
         for set in &self.sets {
-            let (key, value) = set
-                .split_once('=')
-                .ok_or_else(|| Usage(format!("--set '{set}' has no '=': expected KEY=VALUE")))?;
+            let (key, value) =
+                set.split_once('=').ok_or_else(|| Usage(format!("--set '{set}' has no '=': expected KEY=VALUE")))?;
             all.push((key, value.to_owned()));
         }
         if let Some(servers) = &self.bootstrap_servers {
             all.push(("kafka.bootstrap.servers", servers.clone()));
         }
-        all.extend(
-            flags.iter().filter_map(|(key, value)| value.clone().map(|value| (*key, value))),
-        );
+        all.extend(flags.iter().filter_map(|(key, value)| value.clone().map(|value| (*key, value))));
         Ok(Settings::load(self.config.as_deref(), &all)?)
     }
 }
@@ -136,18 +142,11 @@ impl Common {
 /// A positive factor of time.
 fn parse_speed(text: &str) -> Result<f64, String> {
     let speed: f64 = text.parse().map_err(|_| "expected a number such as 60".to_owned())?;
-    if (0.001..=1e6).contains(&speed) {
-        Ok(speed)
-    } else {
-        Err("expected a number from 0.001 to 1000000".to_owned())
-    }
+    if (0.001..=1e6).contains(&speed) { Ok(speed) } else { Err("expected a number from 0.001 to 1000000".to_owned()) }
 }
 
 /// A tokio runtime for the edges.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     use anyhow::Context;
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("no threads can be started")
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads can be started")
 }

@@ -15,10 +15,8 @@ use super::{Common, parse_speed, runtime, site};
 
 /// Options of `pipeline`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  pilotlight pipeline --bootstrap-servers kafka:9092 --input invocations\n  \
-                        pilotlight pipeline --policy fixed:20m\n  pilotlight pipeline --speed 600    beside `replay --speed 600`"
-)]
+#[command(after_help = "Examples:\n  pilotlight pipeline --bootstrap-servers kafka:9092 --input invocations\n  \
+                        pilotlight pipeline --policy fixed:20m\n  pilotlight pipeline --speed 600    beside `replay --speed 600`")]
 pub(super) struct Options {
     /// Input topics, comma-separated
     #[arg(long, value_name = "TOPICS")]

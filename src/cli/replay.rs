@@ -42,10 +42,7 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
     let settings = common.settings(&[])?;
     let trace = traces::open(&options.trace)?;
     if trace.skipped() > 0 {
-        eprintln!(
-            "{} rows or cells of the trace could not be read and are left out",
-            trace.skipped()
-        );
+        eprintln!("{} rows or cells of the trace could not be read and are left out", trace.skipped());
     }
     let total = trace.invocations().min(options.limit.unwrap_or(u64::MAX));
     let played = AtomicU64::new(0);
@@ -78,14 +75,8 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
                 };
                 played().map(|()| format!("published to {}", settings.topics.invocations))
             }
-            ["agent", url] => {
-                runtime.block_on(to_agent(url, drive, &trace, options, shutdown.clone()))
-            }
-            _ => Err(Usage(format!(
-                "--to '{}': expected 'bus', or 'agent' and its URL",
-                words.join(" ")
-            ))
-            .into()),
+            ["agent", url] => runtime.block_on(to_agent(url, drive, &trace, options, shutdown.clone())),
+            _ => Err(Usage(format!("--to '{}': expected 'bus', or 'agent' and its URL", words.join(" "))).into()),
         };
         done.fire();
         result
@@ -118,9 +109,7 @@ async fn to_agent(
 /// A progress bar where there is a terminal; nothing elsewhere.
 fn show_progress(total: u64, played: &AtomicU64, done: &Shutdown) {
     let bar = ProgressBar::new(total);
-    let style = ProgressStyle::with_template(
-        "{bar:40} {human_pos} of {human_len} invocations, {eta} to go",
-    );
+    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} invocations, {eta} to go");
     if let Ok(style) = style {
         bar.set_style(style);
     }

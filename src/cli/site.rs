@@ -38,10 +38,7 @@ pub(super) fn totals_header() -> Vec<String> {
 
 pub(super) fn totals_row(name: &str, totals: &Totals) -> Vec<String> {
     let mut row = vec![name.to_owned()];
-    row.extend(
-        [totals.invocations, totals.cold, totals.prewarmed, totals.warm]
-            .map(|count| thousands(count as f64)),
-    );
+    row.extend([totals.invocations, totals.cold, totals.prewarmed, totals.warm].map(|count| thousands(count as f64)));
     row.push(thousands(totals.idle_mb_s));
     row
 }

@@ -26,13 +26,11 @@ use super::{Common, parse_speed, runtime, site};
 
 /// Options of `up`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  pilotlight up\n  pilotlight up --for 90s --seed 7 --format json\n  \
+#[command(after_help = "Examples:\n  pilotlight up\n  pilotlight up --for 90s --seed 7 --format json\n  \
                         pilotlight up --trace azure2021\n\n\
                         The bus is embedded and memory-only: nothing is kept when `up` ends. Functions really execute, in\n\
                         processes of this machine. Times and idle memory are those of the workload, which runs faster than\n\
-                        the clock on the wall: at 240×, two minutes are eight hours."
-)]
+                        the clock on the wall: at 240×, two minutes are eight hours.")]
 pub(super) struct Options {
     /// For how long, on the wall; without it, until Ctrl-C
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_for)]
@@ -133,18 +131,15 @@ impl Baseline {
 }
 
 pub(super) fn run(common: &Common, options: Options) -> anyhow::Result<()> {
-    let mut settings = common.settings(&[
-        ("agent.listen", options.listen.clone()),
-        ("policy.name", options.policy.clone()),
-    ])?;
+    let mut settings =
+        common.settings(&[("agent.listen", options.listen.clone()), ("policy.name", options.policy.clone())])?;
     let play = match &options.trace {
         Some(folder) => Play::Trace(traces::open(folder)?),
         None => Play::Workload(Workload::new(options.seed)),
     };
     runtime()?.block_on(async {
         let listener = server::bind(settings.agent.listen).await?;
-        settings.agent.listen =
-            listener.local_addr().context("the port just taken has no address")?;
+        settings.agent.listen = listener.local_addr().context("the port just taken has no address")?;
         let _bus = Embedded::start(&mut settings)?;
         let settings = settings.sped_up(options.speed);
         Session::start(settings, &options, listener)?.play(&play).await
@@ -172,11 +167,7 @@ struct Running {
 }
 
 impl<'a> Session<'a> {
-    fn start(
-        settings: Settings,
-        options: &'a Options,
-        listener: tokio::net::TcpListener,
-    ) -> anyhow::Result<Self> {
+    fn start(settings: Settings, options: &'a Options, listener: tokio::net::TcpListener) -> anyhow::Result<Self> {
         // Two: the user's Ctrl-C ends the play; the parts go on until the last answers are in.
         let (interrupt, shutdown) = shutdown::channel();
         interrupt.fire_on_signals();
@@ -236,12 +227,7 @@ impl<'a> Session<'a> {
 
         let until_ms = (duration.as_secs_f64() * 1000.0 * speed) as i64;
         let played = AtomicU64::new(0);
-        let drive = Drive {
-            functions: play.functions(),
-            arrivals: play.arrivals(until_ms),
-            speed,
-            progress: &played,
-        };
+        let drive = Drive { functions: play.functions(), arrivals: play.arrivals(until_ms), speed, progress: &played };
         let mut interrupted = self.shutdown.clone();
         // Arrivals end with the time, which may be after the last of them.
         let (end, ending) = shutdown::channel();
@@ -277,10 +263,7 @@ impl<'a> Session<'a> {
     async fn wait_until_ready(&self) -> anyhow::Result<()> {
         let deadline = Instant::now() + Duration::from_secs(30);
         while !(self.pipeline.is_ready() && self.node.is_ready()) {
-            anyhow::ensure!(
-                Instant::now() < deadline,
-                "the embedded bus gave out no partitions within 30 s"
-            );
+            anyhow::ensure!(Instant::now() < deadline, "the embedded bus gave out no partitions within 30 s");
             if self.shutdown.is_requested() {
                 break;
             }
@@ -298,10 +281,7 @@ impl<'a> Session<'a> {
             .filter(|(kind, program)| configured(kind) && is_installed(program))
             .map(|(kind, _)| kind)
             .collect();
-        anyhow::ensure!(
-            !here.is_empty(),
-            "neither sh, python3 nor node is installed: functions can't run here"
-        );
+        anyhow::ensure!(!here.is_empty(), "neither sh, python3 nor node is installed: functions can't run here");
         let mut apps = std::collections::BTreeMap::new();
         for function in play.functions() {
             apps.entry(&function.app).or_insert(function.memory_mb);
@@ -322,9 +302,7 @@ impl<'a> Session<'a> {
             let (totals, counts) = (self.node.totals(), self.pipeline.counts());
             eprintln!(
                 "{:>8}  {} invocations: {} cold, {} prewarmed, {} warm; {} decisions; {} loaded",
-                show_ms(
-                    (self.began.elapsed().as_secs_f64() * self.options.speed) as i64 / 60 * 60_000
-                ),
+                show_ms((self.began.elapsed().as_secs_f64() * self.options.speed) as i64 / 60 * 60_000),
                 site::thousands(totals.invocations as f64),
                 totals.cold,
                 totals.prewarmed,
@@ -365,10 +343,7 @@ fn table(totals: &Totals, baseline: &Totals, elapsed: Duration, speed: f64) -> T
             totals.specialised
         ),
         header: site::totals_header(),
-        rows: vec![
-            site::totals_row("Pilotlight", totals),
-            site::totals_row("10-minute keep-alive", baseline),
-        ],
+        rows: vec![site::totals_row("Pilotlight", totals), site::totals_row("10-minute keep-alive", baseline)],
     }
 }
 

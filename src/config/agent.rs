@@ -53,23 +53,13 @@ impl Agent {
         ensure(self.max_loading > 0, "agent.max_loading", 0, "at least 1")?;
         for (name, kind) in &self.runtimes {
             let key = format!("agent.runtimes.{name}");
-            ensure(
-                !kind.command.is_empty(),
-                &format!("{key}.command"),
-                "empty",
-                "a program and its arguments",
-            )?;
+            ensure(!kind.command.is_empty(), &format!("{key}.command"), "empty", "a program and its arguments")?;
             let sane = kind.memory_mb.is_finite() && kind.memory_mb >= 0.0;
             ensure(sane, &format!("{key}.memory_mb"), kind.memory_mb, "a number of MB")?;
         }
         let pooled: usize = self.runtimes.values().map(|kind| kind.pool).sum();
         let key = "agent.runtimes.*.pool";
-        ensure(
-            pooled < self.max_runtimes,
-            key,
-            format!("{pooled} together"),
-            "fewer than agent.max_runtimes",
-        )
+        ensure(pooled < self.max_runtimes, key, format!("{pooled} together"), "fewer than agent.max_runtimes")
     }
 
     /// The name of this node.

@@ -18,9 +18,7 @@ impl Millis {
 impl<'de> Deserialize<'de> for Millis {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        parse_ms(&text)
-            .map(Millis)
-            .map_err(|reason| D::Error::custom(format!("'{text}' is no duration: {reason}")))
+        parse_ms(&text).map(Millis).map_err(|reason| D::Error::custom(format!("'{text}' is no duration: {reason}")))
     }
 }
 
@@ -43,13 +41,8 @@ mod tests {
 
     #[test]
     fn reads_and_writes() {
-        for (text, ms) in [
-            ("500ms", 500),
-            ("90s", 90_000),
-            ("10m", 600_000),
-            ("4h", 14_400_000),
-            ("1h 30m", 5_400_000),
-        ] {
+        for (text, ms) in [("500ms", 500), ("90s", 90_000), ("10m", 600_000), ("4h", 14_400_000), ("1h 30m", 5_400_000)]
+        {
             assert_eq!(parse_ms(text), Ok(ms));
         }
         assert!(parse_ms("90").is_err() && parse_ms("-1s").is_err() && parse_ms("soon").is_err());

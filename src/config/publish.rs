@@ -20,12 +20,7 @@ pub struct Publish {
 
 impl Publish {
     pub(super) fn check(&self) -> Result<(), Error> {
-        ensure(
-            (0.0..=100.0).contains(&self.tolerance),
-            "publish.tolerance",
-            self.tolerance,
-            "0 to 100 percent",
-        )?;
+        ensure((0.0..=100.0).contains(&self.tolerance), "publish.tolerance", self.tolerance, "0 to 100 percent")?;
         ensure(self.valid_for.0 > 0, "publish.valid_for", "0", "a duration above 0")?;
         ensure(self.forget_after.0 > 0, "publish.forget_after", "0", "a duration above 0")
     }

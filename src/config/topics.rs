@@ -35,12 +35,7 @@ impl Topics {
             let holds = !name.is_empty() && name.len() <= 249 && name.chars().all(legal);
             ensure(holds, key, format!("'{name}'"), "1 to 249 letters, digits, '.', '_' or '-'")?;
         }
-        ensure(
-            (1..=10_000).contains(&self.partitions),
-            "topics.partitions",
-            self.partitions,
-            "1 to 10,000",
-        )?;
+        ensure((1..=10_000).contains(&self.partitions), "topics.partitions", self.partitions, "1 to 10,000")?;
         let holds = self.replication == -1 || (1..=100).contains(&self.replication);
         ensure(holds, "topics.replication", self.replication, "-1 or 1 to 100")
     }

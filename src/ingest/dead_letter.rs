@@ -99,13 +99,7 @@ mod tests {
 
     #[test]
     fn keeps_origin_reason_and_message() {
-        let letter = DeadLetter::new(
-            ORIGIN,
-            Some(7),
-            Some(b"k"),
-            Some(b"\xff\x00"),
-            &Reason::NotUtf8 { at: 0 },
-        );
+        let letter = DeadLetter::new(ORIGIN, Some(7), Some(b"k"), Some(b"\xff\x00"), &Reason::NotUtf8 { at: 0 });
         assert_eq!(letter.record_key(), "t/3/42");
         insta::assert_json_snapshot!(letter, @r#"
         {

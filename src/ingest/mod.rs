@@ -112,11 +112,7 @@ fn check(invocation: &Invocation) -> Result<(), Reason> {
     }
     let started_at_ms = invocation.started_at_ms;
     if !(0..=MAX_TIME_MS).contains(&started_at_ms) {
-        return Err(bad(
-            "started_at_ms",
-            started_at_ms,
-            "epoch milliseconds between the years 1970 and 9999",
-        ));
+        return Err(bad("started_at_ms", started_at_ms, "epoch milliseconds between the years 1970 and 9999"));
     }
     let duration_ms = invocation.duration_ms;
     // A year: longer than any platform lets an execution run.
@@ -150,10 +146,7 @@ mod tests {
     #[test]
     fn reads_the_required_and_the_optional() {
         let invocation = decode(Some(GOOD.as_bytes()), Some(0), &LIMITS).unwrap();
-        assert_eq!(
-            (&*invocation.app, &*invocation.function, invocation.ended_at_ms()),
-            ("a", "f", 1003)
-        );
+        assert_eq!((&*invocation.app, &*invocation.function, invocation.ended_at_ms()), ("a", "f", 1003));
         let full = r#"{"app":"a","function":"f","started_at_ms":1,"duration_ms":2,"trigger":"Timer","status":"ok",
             "temperature":"cold","code":{"uri":"file:///x","sha256":"00"},"memory_mb":128,"new":{"in":["v2"]}}"#;
         insta::assert_json_snapshot!(decode(Some(full.as_bytes()), None, &LIMITS).unwrap(), @r#"
@@ -176,45 +169,21 @@ mod tests {
 
     #[test]
     fn every_bad_message_has_its_reason() {
-        let long_name = format!(
-            r#"{{"app":"{}","function":"f","started_at_ms":1,"duration_ms":1}}"#,
-            "x".repeat(600)
-        );
+        let long_name = format!(r#"{{"app":"{}","function":"f","started_at_ms":1,"duration_ms":1}}"#, "x".repeat(600));
         let cases: Vec<(&[u8], &str)> = vec![
             (b"", "the message is empty"),
             (&GOOD.as_bytes()[..20], "EOF while parsing"),
             (b"{\"app\":\"\xff\"}", "the message is not UTF-8: byte 8"),
             (b"[]", "invalid"),
             (b"{\"app\":\"a\"}", "missing field `function`"),
-            (
-                br#"{"app":1,"function":"f","started_at_ms":1,"duration_ms":1}"#,
-                "invalid type: integer `1`",
-            ),
-            (
-                br#"{"app":"a","function":"f","started_at_ms":"1","duration_ms":1}"#,
-                "invalid type: string",
-            ),
-            (
-                br#"{"app":"a","function":"f","started_at_ms":1,"duration_ms":-1}"#,
-                "duration_ms is -1: expected",
-            ),
-            (
-                br#"{"app":"a","function":"f","started_at_ms":-1,"duration_ms":1}"#,
-                "started_at_ms is -1: expected",
-            ),
-            (
-                br#"{"app":"a","function":"f","started_at_ms":310000,"duration_ms":1}"#,
-                "the invocation ends 300001 ms",
-            ),
-            (
-                br#"{"app":"","function":"f","started_at_ms":1,"duration_ms":1}"#,
-                "app is 0 bytes long",
-            ),
+            (br#"{"app":1,"function":"f","started_at_ms":1,"duration_ms":1}"#, "invalid type: integer `1`"),
+            (br#"{"app":"a","function":"f","started_at_ms":"1","duration_ms":1}"#, "invalid type: string"),
+            (br#"{"app":"a","function":"f","started_at_ms":1,"duration_ms":-1}"#, "duration_ms is -1: expected"),
+            (br#"{"app":"a","function":"f","started_at_ms":-1,"duration_ms":1}"#, "started_at_ms is -1: expected"),
+            (br#"{"app":"a","function":"f","started_at_ms":310000,"duration_ms":1}"#, "the invocation ends 300001 ms"),
+            (br#"{"app":"","function":"f","started_at_ms":1,"duration_ms":1}"#, "app is 0 bytes long"),
             (long_name.as_bytes(), "app is 600 bytes long: expected 1 to 512 bytes"),
-            (
-                br#"{"app":"a","function":"f","started_at_ms":1,"duration_ms":1,"memory_mb":-5}"#,
-                "memory_mb is -5",
-            ),
+            (br#"{"app":"a","function":"f","started_at_ms":1,"duration_ms":1,"memory_mb":-5}"#, "memory_mb is -5"),
             (&[b' '; 1001], "the message has 1001 bytes: at most 1000 are read"),
         ];
         for (payload, expected) in cases {

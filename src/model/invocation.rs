@@ -127,10 +127,7 @@ impl Trigger {
             ("storage", Trigger::Storage),
             ("orchestration", Trigger::Orchestration),
         ];
-        NAMES
-            .iter()
-            .find(|(known, _)| name.eq_ignore_ascii_case(known))
-            .map_or(Trigger::Other, |(_, class)| *class)
+        NAMES.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map_or(Trigger::Other, |(_, class)| *class)
     }
 }
 

@@ -39,8 +39,7 @@ mod tests {
     #[test]
     fn half_open() {
         let window = Window { from_ms: 10, until_ms: 20 };
-        let loaded: Vec<_> =
-            [9, 10, 19, 20].map(|idle| (window.contains(idle), window.loaded_ms(idle))).into();
+        let loaded: Vec<_> = [9, 10, 19, 20].map(|idle| (window.contains(idle), window.loaded_ms(idle))).into();
         assert_eq!(loaded, [(false, 0), (true, 0), (true, 9), (false, 10)]);
     }
 }

@@ -114,14 +114,14 @@ impl Pipeline {
     /// Runs until it is time to end. Blocks; give it a thread.
     pub fn run(self, shutdown: &Shutdown) -> Result<(), Error> {
         bus::ensure(&self.settings.kafka, &self.settings.topics, shutdown)?;
+        if shutdown.is_requested() {
+            return Ok(());
+        }
         let producer = Producer::open(&self.settings.kafka, "publishing decisions")?;
         let input = &self.settings.input;
         let consumer = GroupConsumer::join(&self.settings.kafka, &input.group, &input.topics)?;
         let mut run = Run {
-            limits: Limits {
-                max_event_bytes: input.max_event_bytes,
-                max_future_ms: input.max_future.0,
-            },
+            limits: Limits { max_event_bytes: input.max_event_bytes, max_future_ms: input.max_future.0 },
             pipeline: &self,
             consumer: &consumer,
             producer: &producer,
@@ -138,9 +138,7 @@ impl Pipeline {
         self.status.ready.store(false, Ordering::Relaxed);
         let delivered = producer.finish(Duration::from_secs(5));
         if !delivered {
-            info!(
-                "the broker does not answer: decisions that wait are dropped; the next start publishes them"
-            );
+            info!("the broker does not answer: decisions that wait are dropped; the next start publishes them");
         }
         consumer.leave();
         Ok(())
@@ -238,11 +236,7 @@ impl Run<'_> {
         received_ms: Option<i64>,
         reason: &ingest::Reason,
     ) -> Result<(), Error> {
-        let origin = Origin {
-            topic: message.topic(),
-            partition: message.partition(),
-            offset: message.offset(),
-        };
+        let origin = Origin { topic: message.topic(), partition: message.partition(), offset: message.offset() };
         let letter = DeadLetter::new(origin, received_ms, message.key(), message.payload(), reason);
         debug!(?origin, %reason, "dead letter");
         self.batch.dead_letters += 1;
@@ -271,8 +265,7 @@ impl Run<'_> {
             self.shards.retain(|(position, _)| !changed.contains(position));
             if let Change::Gained(gained) = &change {
                 self.joined = true;
-                self.shards
-                    .extend(gained.iter().map(|position| (position.clone(), Shard::default())));
+                self.shards.extend(gained.iter().map(|position| (position.clone(), Shard::default())));
             }
             let partitions: Vec<_> = changed.iter().map(|position| position.partition).collect();
             let verb = if matches!(change, Change::Gained(_)) { "gained" } else { "lost" };
@@ -281,13 +274,10 @@ impl Run<'_> {
     }
 
     fn shard(&mut self, topic: &str, partition: i32) -> &mut Shard {
-        let is_it = |(position, _): &(Position, Shard)| {
-            position.partition == partition && position.topic == topic
-        };
+        let is_it = |(position, _): &(Position, Shard)| position.partition == partition && position.topic == topic;
         if !self.shards.get(self.last).is_some_and(is_it) {
             self.last = self.shards.iter().position(is_it).unwrap_or_else(|| {
-                self.shards
-                    .push((Position { topic: topic.to_owned(), partition }, Shard::default()));
+                self.shards.push((Position { topic: topic.to_owned(), partition }, Shard::default()));
                 self.shards.len() - 1
             });
         }

@@ -50,12 +50,7 @@ const SWEEPS: i64 = 14;
 
 impl Shard {
     /// Takes the event at offset `position` into account. Returns the decision that it leads to, if it leads to one.
-    pub fn apply(
-        &mut self,
-        invocation: &Invocation,
-        position: i64,
-        decider: &Decider,
-    ) -> Option<Decision> {
+    pub fn apply(&mut self, invocation: &Invocation, position: i64, decider: &Decider) -> Option<Decision> {
         let now_ms = invocation.ended_at_ms();
         self.watermark_ms = self.watermark_ms.max(now_ms);
         let (name, rules) = (&*invocation.app, &decider.rules);
@@ -70,12 +65,7 @@ impl Shard {
         let observed = entry.state.apply(invocation, decider.shape);
         let due = match observed {
             Observed::Idle(_) => {
-                let new = publish::summary(
-                    &entry.state,
-                    decider.policy.plan(&entry.state),
-                    now_ms,
-                    rules,
-                );
+                let new = publish::summary(&entry.state, decider.policy.plan(&entry.state), now_ms, rules);
                 let due = new.counts_from_its_end()
                     || publish::differs(&entry.published, &new, rules)
                     || entry.published.is_ageing(now_ms, rules);
@@ -84,11 +74,8 @@ impl Shard {
             // No new idle time, no new plan: only the end has moved.
             Observed::Overlap | Observed::First => {
                 let published = &entry.published;
-                let due = published.end_has_moved(entry.state.last_end_ms, rules)
-                    || published.is_ageing(now_ms, rules);
-                due.then(|| {
-                    publish::summary(&entry.state, decider.policy.plan(&entry.state), now_ms, rules)
-                })
+                let due = published.end_has_moved(entry.state.last_end_ms, rules) || published.is_ageing(now_ms, rules);
+                due.then(|| publish::summary(&entry.state, decider.policy.plan(&entry.state), now_ms, rules))
             }
         };
         entry.published = due?;
@@ -101,8 +88,7 @@ impl Shard {
         if self.watermark_ms < self.sweep_at_ms {
             return Vec::new();
         }
-        self.sweep_at_ms =
-            self.watermark_ms.saturating_add((decider.forget_after_ms / SWEEPS).max(1));
+        self.sweep_at_ms = self.watermark_ms.saturating_add((decider.forget_after_ms / SWEEPS).max(1));
         let heard_after_ms = self.watermark_ms.saturating_sub(decider.forget_after_ms);
         let gone = self.apps.remove_where(|entry| entry.state.last_end_ms < heard_after_ms);
         gone.into_iter().map(|(app, _)| app).collect()
@@ -116,15 +102,7 @@ impl Shard {
 
 impl Entry {
     fn decision(&self, name: &str, position: i64, now_ms: i64, decider: &Decider) -> Decision {
-        publish::decision(
-            name,
-            &self.state,
-            &decider.policy,
-            &self.published,
-            position,
-            now_ms,
-            &decider.rules,
-        )
+        publish::decision(name, &self.state, &decider.policy, &self.published, position, now_ms, &decider.rules)
     }
 }
 
@@ -180,11 +158,7 @@ mod tests {
             .collect();
         assert_eq!(burst, [20], "once for the idle time that ended");
         let long = shard.apply(&invocation("fan-out", start, 60_000), 200, &decider).unwrap();
-        assert_eq!(
-            long.idle_since_ms,
-            start + 60_000,
-            "pre-warming has to wait for the long one's end"
-        );
+        assert_eq!(long.idle_since_ms, start + 60_000, "pre-warming has to wait for the long one's end");
     }
 
     #[test]
@@ -194,10 +168,7 @@ mod tests {
             .filter_map(|i| shard.apply(&invocation("steady", i * MINUTE / 2, 0), i, &decider))
             .map(|decision| decision.valid_until_ms - decision.decided_at_ms)
             .collect();
-        assert!(
-            decisions.len() >= 4 && decisions.iter().all(|span| *span == 60 * MINUTE),
-            "{decisions:?}"
-        );
+        assert!(decisions.len() >= 4 && decisions.iter().all(|span| *span == 60 * MINUTE), "{decisions:?}");
     }
 
     #[test]
@@ -220,11 +191,7 @@ mod tests {
             let (decider, mut shard) = (decider(&[]), Shard::default());
             let decisions = (0..2000).filter_map(|i| {
                 let app = format!("app-{}", i % 7);
-                shard.apply(
-                    &invocation(&app, i * i % 977 * MINUTE / 3 + i * MINUTE, i % 5 * 100),
-                    i,
-                    &decider,
-                )
+                shard.apply(&invocation(&app, i * i % 977 * MINUTE / 3 + i * MINUTE, i % 5 * 100), i, &decider)
             });
             serde_json::to_vec(&decisions.collect::<Vec<_>>()).unwrap()
         };

@@ -6,12 +6,7 @@ use crate::state::{IdleHistogram, Shape};
 /// Expected cold starts and idle memory of one idle time under `windows`, if the app goes on as it did. Idle times
 /// count as lying in the middle of their bins, those out of bounds at the end of the range, where the windows' costs up
 /// to there are certain. `None` while no idle time is known.
-pub fn expected(
-    idle: &IdleHistogram,
-    shape: Shape,
-    windows: &[Window],
-    memory_mb: f64,
-) -> Option<Expected> {
+pub fn expected(idle: &IdleHistogram, shape: Shape, windows: &[Window], memory_mb: f64) -> Option<Expected> {
     if idle.total() == 0 {
         return None;
     }
@@ -21,8 +16,7 @@ pub fn expected(
         if !windows.iter().any(|window| window.contains(idle_ms)) {
             cold += f64::from(count);
         }
-        loaded_ms += windows.iter().map(|window| window.loaded_ms(idle_ms) as f64).sum::<f64>()
-            * f64::from(count);
+        loaded_ms += windows.iter().map(|window| window.loaded_ms(idle_ms) as f64).sum::<f64>() * f64::from(count);
     };
     for (bin, count) in idle.counts().iter().enumerate().filter(|(_, count)| **count > 0) {
         add(bin as i64 * shape.bin_ms + shape.bin_ms / 2, *count);
@@ -33,10 +27,7 @@ pub fn expected(
     let n = idle.total() as f64;
     // Rounded, so that records stay short and two builds agree.
     let round = |value: f64, digits: f64| (value * digits).round() / digits;
-    Some(Expected {
-        cold_probability: round(cold / n, 1e4),
-        idle_mb_s: round(loaded_ms / n / 1000.0 * memory_mb, 1e1),
-    })
+    Some(Expected { cold_probability: round(cold / n, 1e4), idle_mb_s: round(loaded_ms / n / 1000.0 * memory_mb, 1e1) })
 }
 
 #[cfg(test)]

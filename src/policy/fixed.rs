@@ -27,17 +27,11 @@ impl Fixed {
     }
 
     pub(super) fn plan(&self) -> Plan {
-        Plan {
-            regime: Regime::Standard,
-            windows: smallvec![Window::keep_alive(self.keep_alive_ms)],
-        }
+        Plan { regime: Regime::Standard, windows: smallvec![Window::keep_alive(self.keep_alive_ms)] }
     }
 
     pub(super) fn reason(&self) -> String {
-        format!(
-            "every app stays loaded for {} after its last execution",
-            crate::config::show_ms(self.keep_alive_ms)
-        )
+        format!("every app stays loaded for {} after its last execution", crate::config::show_ms(self.keep_alive_ms))
     }
 
     pub(super) fn sped_up(self, speed: f64) -> Self {

@@ -56,10 +56,7 @@ impl Hybrid {
             Regime::Histogram => self.window(app),
             _ => None,
         };
-        Plan {
-            regime,
-            windows: smallvec![window.unwrap_or(Window::keep_alive(self.shape().range_ms()))],
-        }
+        Plan { regime, windows: smallvec![window.unwrap_or(Window::keep_alive(self.shape().range_ms()))] }
     }
 
     fn regime(&self, app: &AppState) -> Regime {
@@ -67,8 +64,7 @@ impl Hybrid {
         if idle.total() < self.min_idle_times {
             return Regime::Learning;
         }
-        let mostly_out_of_bounds =
-            f64::from(idle.out_of_bounds()) > self.max_out_of_bounds * idle.total() as f64;
+        let mostly_out_of_bounds = f64::from(idle.out_of_bounds()) > self.max_out_of_bounds * idle.total() as f64;
         if mostly_out_of_bounds || idle.coefficient_of_variation(self.shape()) < self.min_cv {
             return Regime::Standard;
         }
@@ -159,19 +155,13 @@ mod tests {
     fn a_regular_app_is_unloaded_and_pre_warmed() {
         // All in bin 3: head 3 min, tail 4 min.
         let window = Window { from_ms: 162_000, until_ms: 264_000 };
-        assert_eq!(
-            plan(&[3.5; 10]),
-            Plan { regime: Regime::Histogram, windows: smallvec![window] }
-        );
+        assert_eq!(plan(&[3.5; 10]), Plan { regime: Regime::Histogram, windows: smallvec![window] });
     }
 
     #[test]
     fn head_zero_means_loaded_from_zero() {
         let window = Window { from_ms: 0, until_ms: 66_000 };
-        assert_eq!(
-            plan(&[0.5; 10]),
-            Plan { regime: Regime::Histogram, windows: smallvec![window] }
-        );
+        assert_eq!(plan(&[0.5; 10]), Plan { regime: Regime::Histogram, windows: smallvec![window] });
     }
 
     #[test]

@@ -44,8 +44,7 @@ pub enum SpecError {
 }
 
 fn nearest_hint(found: &str, known: &[&str]) -> String {
-    nearest(found, known.iter().copied())
-        .map_or(String::new(), |name| format!("; did you mean '{name}'?"))
+    nearest(found, known.iter().copied()).map_or(String::new(), |name| format!("; did you mean '{name}'?"))
 }
 
 /// Reads `text`; parameters that it doesn't name have their defaults, of those named twice the last counts.
@@ -74,13 +73,10 @@ pub fn parse(text: &str) -> Result<Policy, SpecError> {
                     "head" => hybrid.head = percent("hybrid", key, value)?,
                     "tail" => hybrid.tail = percent("hybrid", key, value)?,
                     "margin" => hybrid.margin = percent("hybrid", key, value)?,
-                    "max_out_of_bounds" => {
-                        hybrid.max_out_of_bounds = percent("hybrid", key, value)?
-                    }
+                    "max_out_of_bounds" => hybrid.max_out_of_bounds = percent("hybrid", key, value)?,
                     "min_idle_times" => {
-                        hybrid.min_idle_times = value
-                            .parse()
-                            .map_err(|_| bad("hybrid", key, value, "a whole number"))?;
+                        hybrid.min_idle_times =
+                            value.parse().map_err(|_| bad("hybrid", key, value, "a whole number"))?;
                     }
                     "min_cv" => {
                         hybrid.min_cv = value
@@ -108,20 +104,10 @@ const MOST_BINS: i64 = 10_000;
 fn check(hybrid: &Hybrid) -> Result<(), SpecError> {
     let shape = hybrid.range_ms / hybrid.bin_ms;
     if !(1..=MOST_BINS).contains(&shape) || hybrid.range_ms % hybrid.bin_ms != 0 {
-        return Err(bad(
-            "hybrid",
-            "range",
-            &show_ms(hybrid.range_ms),
-            "1 to 10,000 times the parameter 'bin'",
-        ));
+        return Err(bad("hybrid", "range", &show_ms(hybrid.range_ms), "1 to 10,000 times the parameter 'bin'"));
     }
     if hybrid.head > hybrid.tail {
-        return Err(bad(
-            "hybrid",
-            "head",
-            &(hybrid.head * 100.0).to_string(),
-            "at most the parameter 'tail'",
-        ));
+        return Err(bad("hybrid", "head", &(hybrid.head * 100.0).to_string(), "at most the parameter 'tail'"));
     }
     Ok(())
 }
@@ -147,12 +133,7 @@ fn unknown(policy: &'static str, found: &str, known: &'static [&'static str]) ->
 }
 
 fn bad(policy: &'static str, parameter: &str, found: &str, expected: &'static str) -> SpecError {
-    SpecError::BadValue {
-        policy,
-        parameter: parameter.to_owned(),
-        found: found.to_owned(),
-        expected,
-    }
+    SpecError::BadValue { policy, parameter: parameter.to_owned(), found: found.to_owned(), expected }
 }
 
 #[cfg(test)]
@@ -175,10 +156,7 @@ mod tests {
     #[test]
     fn says_what_is_wrong_and_what_was_meant() {
         let table = [
-            (
-                "hibrid",
-                "unknown policy 'hibrid': expected one of fixed, hybrid; did you mean 'hybrid'?",
-            ),
+            ("hibrid", "unknown policy 'hibrid': expected one of fixed, hybrid; did you mean 'hybrid'?"),
             ("", "unknown policy '': expected one of fixed, hybrid"),
             (
                 "fixed:soon",
@@ -193,10 +171,7 @@ mod tests {
                 "policy 'hybrid' has no parameter 'tial': expected one of bin, range, head, tail, margin, \
                  max_out_of_bounds, min_idle_times, min_cv; did you mean 'tail'?",
             ),
-            (
-                "hybrid:tail=950",
-                "parameter 'tail' of policy 'hybrid' is '950': expected a percentage from 0 to 100",
-            ),
+            ("hybrid:tail=950", "parameter 'tail' of policy 'hybrid' is '950': expected a percentage from 0 to 100"),
             (
                 "hybrid:range=30d",
                 "parameter 'range' of policy 'hybrid' is '30days': expected 1 to 10,000 times the parameter 'bin'",

@@ -44,9 +44,8 @@ impl Published {
     /// Whether an end at `idle_since_ms` is so much later than the published one that pre-warming would miss.
     pub fn end_has_moved(&self, idle_since_ms: i64, rules: &Rules) -> bool {
         let first = self.windows.iter().find(|window| window.from_ms > 0);
-        first.is_some_and(|window| {
-            (idle_since_ms - self.idle_since_ms) as f64 > rules.tolerance * window.from_ms as f64
-        })
+        first
+            .is_some_and(|window| (idle_since_ms - self.idle_since_ms) as f64 > rules.tolerance * window.from_ms as f64)
     }
 }
 
@@ -92,12 +91,7 @@ pub fn decision(
 ) -> Decision {
     let memory_mb = app.memory_mb();
     let plan = Plan { regime: published.regime, windows: published.windows.clone() };
-    let expected = expected(
-        &app.idle,
-        policy.shape(),
-        &plan.windows,
-        memory_mb.unwrap_or(rules.default_memory_mb),
-    );
+    let expected = expected(&app.idle, policy.shape(), &plan.windows, memory_mb.unwrap_or(rules.default_memory_mb));
     Decision {
         app: name.to_owned(),
         version: Version { epoch: rules.epoch, position },

@@ -52,14 +52,8 @@ pub fn routes(site: Site) -> Router {
 }
 
 /// Answers until it is time to end.
-pub async fn serve(
-    listener: TcpListener,
-    routes: Router,
-    mut shutdown: Shutdown,
-) -> std::io::Result<()> {
-    axum::serve(listener, routes)
-        .with_graceful_shutdown(async move { shutdown.requested().await })
-        .await
+pub async fn serve(listener: TcpListener, routes: Router, mut shutdown: Shutdown) -> std::io::Result<()> {
+    axum::serve(listener, routes).with_graceful_shutdown(async move { shutdown.requested().await }).await
 }
 
 async fn readyz(State(site): State<Site>) -> (StatusCode, String) {

@@ -18,9 +18,7 @@ impl Table {
     pub fn text(&self) -> String {
         use comfy_table::{CellAlignment, ContentArrangement, presets};
         let mut table = comfy_table::Table::new();
-        table
-            .load_style(presets::UTF8_FULL_CONDENSED)
-            .set_content_arrangement(ContentArrangement::Disabled);
+        table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
         table.set_header(&self.header).add_rows(&self.rows);
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -34,8 +32,7 @@ pub fn render(table: &Table) -> String {
     let cells = |tag: &str, row: &[String]| -> String {
         row.iter().map(|cell| format!("<{tag}>{}</{tag}>", escape(cell))).collect()
     };
-    let rows: String =
-        table.rows.iter().map(|row| format!("<tr>{}</tr>\n", cells("td", row))).collect();
+    let rows: String = table.rows.iter().map(|row| format!("<tr>{}</tr>\n", cells("td", row))).collect();
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta http-equiv=\"refresh\" content=\"2\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>Pilotlight</title>\n<style>\n\

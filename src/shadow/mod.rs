@@ -71,8 +71,7 @@ impl Shadow {
             }
             let loaded_ms: i64 = entry.windows.iter().map(|window| window.loaded_ms(idle_ms)).sum();
             self.idle_ms += loaded_ms;
-            self.idle_mb_ms +=
-                loaded_ms as f64 * entry.state.memory_mb().unwrap_or(self.default_memory_mb);
+            self.idle_mb_ms += loaded_ms as f64 * entry.state.memory_mb().unwrap_or(self.default_memory_mb);
             entry.windows = self.policy.plan(&entry.state).windows;
         }
     }
@@ -82,18 +81,11 @@ impl Shadow {
         let (mut idle_ms, mut idle_mb_ms) = (self.idle_ms, self.idle_mb_ms);
         for (_, entry) in self.apps.iter() {
             let idle_so_far_ms = end_ms - entry.state.last_end_ms;
-            let loaded_ms: i64 =
-                entry.windows.iter().map(|window| window.loaded_ms(idle_so_far_ms)).sum();
+            let loaded_ms: i64 = entry.windows.iter().map(|window| window.loaded_ms(idle_so_far_ms)).sum();
             idle_ms += loaded_ms;
-            idle_mb_ms +=
-                loaded_ms as f64 * entry.state.memory_mb().unwrap_or(self.default_memory_mb);
+            idle_mb_ms += loaded_ms as f64 * entry.state.memory_mb().unwrap_or(self.default_memory_mb);
         }
-        Costs {
-            invocations: self.invocations,
-            cold: self.cold,
-            idle_ms,
-            idle_mb_s: idle_mb_ms / 1000.0,
-        }
+        Costs { invocations: self.invocations, cold: self.cold, idle_ms, idle_mb_s: idle_mb_ms / 1000.0 }
     }
 }
 
@@ -130,10 +122,7 @@ mod tests {
         ] {
             let Some((found_cold, found_minutes)) = count(trace, policy) else { return };
             assert_eq!(found_cold, cold, "{policy} on {trace}");
-            assert!(
-                (found_minutes - minutes).abs() <= 0.011,
-                "{policy} on {trace}: {found_minutes}"
-            );
+            assert!((found_minutes - minutes).abs() <= 0.011, "{policy} on {trace}: {found_minutes}");
         }
     }
 }

@@ -79,12 +79,7 @@ struct Counts {
 impl Drive<'_> {
     /// Publishes each arrival as an invocation event when its execution would have ended, stamped with the times at
     /// which it happens here. Blocks; ends early when it is time to.
-    pub fn to_bus(
-        self,
-        producer: &Producer,
-        topic: &str,
-        shutdown: &Shutdown,
-    ) -> Result<(), DriveError> {
+    pub fn to_bus(self, producer: &Producer, topic: &str, shutdown: &Shutdown) -> Result<(), DriveError> {
         let began = Instant::now();
         let began_ms = now_ms();
         let mut arrivals = self.arrivals.peekable();
@@ -124,12 +119,7 @@ impl Drive<'_> {
                 };
                 buffer.clear();
                 serde_json::to_writer(&mut buffer, &event)?;
-                let record = Record {
-                    topic,
-                    key: &function.app,
-                    payload: Some(&buffer),
-                    timestamp_ms: None,
-                };
+                let record = Record { topic, key: &function.app, payload: Some(&buffer), timestamp_ms: None };
                 if !producer.send(record, shutdown)? {
                     return Ok(());
                 }
@@ -150,8 +140,7 @@ impl Drive<'_> {
         let mut arrivals = self.arrivals.peekable();
         let origin_ms = arrivals.peek().map_or(0, |first| first.at_ms / 60_000 * 60_000);
         for arrival in arrivals {
-            let due =
-                Duration::from_secs_f64((arrival.at_ms - origin_ms) as f64 / 1000.0 / self.speed);
+            let due = Duration::from_secs_f64((arrival.at_ms - origin_ms) as f64 / 1000.0 / self.speed);
             let early = due.saturating_sub(began.elapsed());
             if !early.is_zero() {
                 tokio::select! {
@@ -192,22 +181,11 @@ impl Target {
     }
 
     /// Registers an app whose functions take `{"sleep_ms": N}`, sleep for so long and answer.
-    pub async fn register_sleeper(
-        &self,
-        app: &str,
-        runtime: &str,
-        memory_mb: f64,
-    ) -> Result<(), DriveError> {
-        let failed = |reason: String| DriveError::Register {
-            url: self.url.clone(),
-            app: app.to_owned(),
-            reason,
-        };
-        let (kind, source) = sleeper(runtime)
-            .ok_or_else(|| failed(format!("there is no sleeper for '{runtime}'")))?;
+    pub async fn register_sleeper(&self, app: &str, runtime: &str, memory_mb: f64) -> Result<(), DriveError> {
+        let failed = |reason: String| DriveError::Register { url: self.url.clone(), app: app.to_owned(), reason };
+        let (kind, source) = sleeper(runtime).ok_or_else(|| failed(format!("there is no sleeper for '{runtime}'")))?;
         let uri = format!("data:{kind};base64,{}", base64_of(source));
-        let body =
-            json!({"runtime": runtime, "memory_mb": memory_mb, "code": {"uri": uri}}).to_string();
+        let body = json!({"runtime": runtime, "memory_mb": memory_mb, "code": {"uri": uri}}).to_string();
         let request = Request::builder()
             .method(Method::PUT)
             .uri(format!("{}/apps/{}", self.url, encode(app)))
@@ -217,11 +195,7 @@ impl Target {
         if response.status().is_success() {
             return Ok(());
         }
-        let body = response
-            .into_body()
-            .collect()
-            .await
-            .map_or_else(|_| Bytes::new(), |body| body.to_bytes());
+        let body = response.into_body().collect().await.map_or_else(|_| Bytes::new(), |body| body.to_bytes());
         Err(failed(String::from_utf8_lossy(&body).into_owned()))
     }
 
@@ -232,12 +206,7 @@ impl Target {
     }
 
     fn invocation(&self, function: &Function, body: String) -> Option<Request<Full<Bytes>>> {
-        let uri = format!(
-            "{}/apps/{}/functions/{}",
-            self.url,
-            encode(&function.app),
-            encode(&function.name)
-        );
+        let uri = format!("{}/apps/{}/functions/{}", self.url, encode(&function.app), encode(&function.name));
         let mut request = Request::builder().method(Method::POST).uri(uri);
         if let Some(trigger) = function.trigger {
             request = request.header(crate::agent::TRIGGER_HEADER, trigger_name(trigger));
@@ -291,9 +260,7 @@ fn encode(segment: &str) -> String {
     segment
         .bytes()
         .map(|byte| match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                char::from(byte).to_string()
-            }
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
             other => format!("%{other:02X}"),
         })
         .collect()

@@ -16,11 +16,9 @@ const MINUTE_MS: f64 = 60_000.0;
 const HOUR_MS: f64 = 60.0 * MINUTE_MS;
 
 /// Periods of the timers, minutes.
-const TIMERS: [f64; 14] =
-    [1.0, 1.0, 2.0, 3.0, 3.0, 5.0, 5.0, 10.0, 15.0, 15.0, 20.0, 30.0, 30.0, 60.0];
+const TIMERS: [f64; 14] = [1.0, 1.0, 2.0, 3.0, 3.0, 5.0, 5.0, 10.0, 15.0, 15.0, 20.0, 30.0, 30.0, 60.0];
 /// Mean times from one burst of HTTP to the next, minutes.
-const BURSTS: [f64; 13] =
-    [6.0, 8.0, 10.0, 12.0, 15.0, 15.0, 20.0, 20.0, 25.0, 30.0, 30.0, 40.0, 50.0];
+const BURSTS: [f64; 13] = [6.0, 8.0, 10.0, 12.0, 15.0, 15.0, 20.0, 20.0, 25.0, 30.0, 30.0, 40.0, 50.0];
 /// Mean times between the calls of the rare ones, minutes.
 const RARE: [f64; 12] = [12.0, 15.0, 20.0, 25.0, 30.0, 35.0, 45.0, 50.0, 60.0, 75.0, 90.0, 120.0];
 
@@ -94,12 +92,8 @@ impl Workload {
 
     /// All arrivals before `until_ms`, in the order of their starts.
     pub fn arrivals(&self, until_ms: i64) -> Vec<Arrival> {
-        let mut arrivals: Vec<_> = self
-            .apps
-            .iter()
-            .enumerate()
-            .flat_map(|(i, app)| app.arrivals(i as u32, until_ms))
-            .collect();
+        let mut arrivals: Vec<_> =
+            self.apps.iter().enumerate().flat_map(|(i, app)| app.arrivals(i as u32, until_ms)).collect();
         arrivals.sort_by_key(|arrival| (arrival.at_ms, arrival.function));
         arrivals
     }
@@ -118,11 +112,9 @@ impl App {
                     at += period_ms;
                 }
             }
-            Pattern::Daily { at_ms } => starts.extend(
-                (0..)
-                    .map(|day| at_ms + f64::from(day) * 24.0 * HOUR_MS)
-                    .take_while(|at| *at < until),
-            ),
+            Pattern::Daily { at_ms } => {
+                starts.extend((0..).map(|day| at_ms + f64::from(day) * 24.0 * HOUR_MS).take_while(|at| *at < until))
+            }
             Pattern::Rare { mean_gap_ms } => {
                 let mut at = exponential(mean_gap_ms, &mut rng);
                 while at < until {
@@ -146,8 +138,7 @@ impl App {
             .into_iter()
             .filter(|at| *at < until)
             .map(|at| {
-                let duration_ms =
-                    durations.as_ref().map_or(1000.0, |durations| durations.sample(&mut rng));
+                let duration_ms = durations.as_ref().map_or(1000.0, |durations| durations.sample(&mut rng));
                 Arrival { at_ms: at as i64, duration_ms: duration_ms.round(), function }
             })
             .collect()

@@ -89,10 +89,7 @@ impl AppState {
     }
 
     fn learn_traits(&mut self, invocation: &Invocation) {
-        if invocation.runtime.is_none()
-            && invocation.memory_mb.is_none()
-            && invocation.code.is_none()
-        {
+        if invocation.runtime.is_none() && invocation.memory_mb.is_none() && invocation.code.is_none() {
             return;
         }
         let traits = self.traits.get_or_insert_default();
@@ -121,21 +118,16 @@ mod tests {
     const SHAPE: Shape = Shape { bin_ms: 60_000, bins: 240 };
 
     fn run(executions: &[(i64, f64)]) -> (AppState, Vec<Observed>) {
-        let invocation =
-            |(start, duration): &(i64, f64)| Invocation::new("a", "f", *start, *duration);
+        let invocation = |(start, duration): &(i64, f64)| Invocation::new("a", "f", *start, *duration);
         let mut state = AppState::first(&invocation(&executions[0]));
-        let observed = executions[1..]
-            .iter()
-            .map(|execution| state.apply(&invocation(execution), SHAPE))
-            .collect();
+        let observed = executions[1..].iter().map(|execution| state.apply(&invocation(execution), SHAPE)).collect();
         (state, observed)
     }
 
     #[test]
     fn idle_time_runs_from_the_last_end_to_the_next_start() {
         use Observed::{Idle, Overlap};
-        let (state, observed) =
-            run(&[(0, 100.0), (50, 10.0), (100, 0.0), (130, 5.4), (90, 1000.0), (1090, 1.0)]);
+        let (state, observed) = run(&[(0, 100.0), (50, 10.0), (100, 0.0), (130, 5.4), (90, 1000.0), (1090, 1.0)]);
         assert_eq!(observed, [Overlap, Overlap, Idle(30), Overlap, Overlap]);
         assert_eq!((state.invocations, state.last_end_ms, state.idle.total()), (6, 1091, 1));
     }

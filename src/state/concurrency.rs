@@ -62,11 +62,8 @@ impl Concurrency {
         if self.current.len() < 2 {
             return self.current_peak.max(self.current.len() as u16);
         }
-        let mut edges: Vec<(i64, i16)> = self
-            .current
-            .iter()
-            .flat_map(|(start, end)| [(*start, 1), (*end.max(start), -1)])
-            .collect();
+        let mut edges: Vec<(i64, i16)> =
+            self.current.iter().flat_map(|(start, end)| [(*start, 1), (*end.max(start), -1)]).collect();
         // Ends sort before starts of the same moment: one that begins as another ends can use the same instance.
         edges.sort_unstable();
         let mut running = 0_i16;
@@ -100,11 +97,7 @@ mod tests {
         assert_eq!(after(&[&[(0, 10)]]), 1);
         assert_eq!(after(&[&[(0, 10), (10, 20)]]), 1, "one begins as the other ends");
         assert_eq!(after(&[&[(0, 10), (5, 15), (9, 12)]]), 3);
-        assert_eq!(
-            after(&[&[(2, 3), (4, 5), (0, 100)]]),
-            2,
-            "in order of their ends, as events come"
-        );
+        assert_eq!(after(&[&[(2, 3), (4, 5), (0, 100)]]), 2, "in order of their ends, as events come");
         assert_eq!(after(&[&[(5, 5), (5, 5)]]), 1, "no duration, no overlap");
     }
 

@@ -78,26 +78,14 @@ impl PipelineMetrics {
         let own = Self::default();
         metrics.with(|registry| {
             registry.register("events", "Messages read, good and bad", own.events.clone());
-            registry.register(
-                "dead_letters",
-                "Messages that could not be read, by reason",
-                own.dead_letters.clone(),
-            );
+            registry.register("dead_letters", "Messages that could not be read, by reason", own.dead_letters.clone());
             registry.register("decisions", "Decisions published", own.decisions.clone());
-            registry.register(
-                "tombstones",
-                "Apps forgotten after long silence",
-                own.tombstones.clone(),
-            );
+            registry.register("tombstones", "Apps forgotten after long silence", own.tombstones.clone());
             registry.register("apps", "Apps in memory", own.apps.clone());
             registry.register("partitions", "Input partitions owned", own.partitions.clone());
             let help = "Age of the newest event of the last batch when it was read";
             registry.register_with_unit("event_lag", help, Unit::Seconds, own.lag.clone());
-            registry.register(
-                "bus_connected",
-                "1 while a broker answers, else 0",
-                own.connected.clone(),
-            );
+            registry.register("bus_connected", "1 while a broker answers, else 0", own.connected.clone());
         });
         own
     }
@@ -138,9 +126,7 @@ impl AgentMetrics {
     /// Registers them.
     pub fn register(metrics: &Metrics) -> Self {
         let own = Self {
-            load_seconds: Histogram::new([
-                0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
-            ]),
+            load_seconds: Histogram::new([0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0]),
             invocations: Family::default(),
             failures: Family::default(),
             events_lost: Counter::default(),
@@ -155,54 +141,22 @@ impl AgentMetrics {
             connected: Gauge::default(),
         };
         metrics.with(|registry| {
-            registry.register(
-                "invocations",
-                "Invocations by start temperature",
-                own.invocations.clone(),
-            );
-            registry.register(
-                "failures",
-                "Invocations that failed, by status",
-                own.failures.clone(),
-            );
+            registry.register("invocations", "Invocations by start temperature", own.invocations.clone());
+            registry.register("failures", "Invocations that failed, by status", own.failures.clone());
             let help = "Invocation events that the bus did not take";
             registry.register("events_lost", help, own.events_lost.clone());
-            registry.register(
-                "prewarms",
-                "Apps loaded ahead of an invocation",
-                own.prewarms.clone(),
-            );
-            registry.register(
-                "unloads",
-                "Loaded apps that were unloaded or died",
-                own.unloads.clone(),
-            );
+            registry.register("prewarms", "Apps loaded ahead of an invocation", own.prewarms.clone());
+            registry.register("unloads", "Loaded apps that were unloaded or died", own.unloads.clone());
             registry.register("prefetches", "Code fetched into the cache", own.prefetches.clone());
-            registry.register(
-                "agent_decisions",
-                "Decisions taken over from the feed",
-                own.decisions.clone(),
-            );
-            registry.register(
-                "pool_misses",
-                "Runtimes wanted from an empty pool",
-                own.pool_misses.clone(),
-            );
+            registry.register("agent_decisions", "Decisions taken over from the feed", own.decisions.clone());
+            registry.register("pool_misses", "Runtimes wanted from an empty pool", own.pool_misses.clone());
             let help = "From wanting an app loaded to having it";
             registry.register_with_unit("load", help, Unit::Seconds, own.load_seconds.clone());
             registry.register("loaded_apps", "Loaded instances, idle and busy", own.loaded.clone());
-            registry.register(
-                "pooled_runtimes",
-                "Unspecialised runtimes waiting",
-                own.pooled.clone(),
-            );
+            registry.register("pooled_runtimes", "Unspecialised runtimes waiting", own.pooled.clone());
             let help = "Idle memory so far in MB·s, pools included, in the workload's own time";
             registry.register("idle_mb_s", help, own.idle_mb_s.clone());
-            registry.register(
-                "feed_connected",
-                "1 while the feed is connected, else 0",
-                own.connected.clone(),
-            );
+            registry.register("feed_connected", "1 while the feed is connected, else 0", own.connected.clone());
         });
         own
     }

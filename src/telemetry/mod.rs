@@ -22,9 +22,12 @@ pub enum LogFormat {
 
 /// Writes log lines to standard error. `filter` is a level or `target=level,…`.
 pub fn init_logs(filter: &str, format: LogFormat) -> Result<(), String> {
-    let filter: Targets = filter.parse().map_err(|error| {
-        format!("--log '{filter}' can't be read: {error}; expected a level such as info, or target=level,…")
-    })?;
+    let unreadable = || format!("--log '{filter}' can't be read: expected a level such as info, or target=level,…");
+    // A lone word that is no level would pass as the name of a target.
+    if !filter.contains('=') && filter.parse::<LevelFilter>().is_err() {
+        return Err(unreadable());
+    }
+    let filter: Targets = filter.parse().map_err(|_| unreadable())?;
     // librdkafka speaks of every broken connection; what matters of it is said by `bus`.
     let filter = filter.with_target("librdkafka", LevelFilter::OFF);
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());

@@ -55,8 +55,8 @@ impl Broker {
     /// `PILOTLIGHT_TEST_NOTHING_SKIPPED` set that is a panic. So is a broker that is not usable within 60 s.
     pub fn start() -> Option<Broker> {
         let kafka = kafka()?;
-        let folder = TempDir::with_prefix("pilotlight-kafka-")
-            .unwrap_or_else(|error| panic!("no temporary folder: {error}"));
+        let folder =
+            TempDir::with_prefix("pilotlight-kafka-").unwrap_or_else(|error| panic!("no temporary folder: {error}"));
         let port = free_port_pair();
         copy_folder(&kafka.home.join("formatted"), &folder.path().join("data"));
         write(&folder.path().join("server.properties"), &properties(port, folder.path()));
@@ -103,9 +103,7 @@ impl Broker {
         self.running = Some(Running { java, watchdog });
 
         loop {
-            if read_from(&log_path, seen).contains(STARTED)
-                && TcpStream::connect(self.bootstrap()).is_ok()
-            {
+            if read_from(&log_path, seen).contains(STARTED) && TcpStream::connect(self.bootstrap()).is_ok() {
                 return;
             }
             let ended = self.running.as_mut().and_then(|it| it.java.try_wait().ok().flatten());
@@ -129,8 +127,7 @@ impl Broker {
     ///
     /// Panics with what the tool printed when it fails.
     pub fn tool(&self, class_and_args: &[&str]) -> String {
-        let (class, args) =
-            class_and_args.split_first().unwrap_or_else(|| panic!("which tool's class?"));
+        let (class, args) = class_and_args.split_first().unwrap_or_else(|| panic!("which tool's class?"));
         let output = self
             .kafka
             .java()

@@ -64,22 +64,12 @@ impl Program {
 
     /// The status of a `GET`, if there is an answer.
     pub fn status(&self, path: &str) -> Option<u16> {
-        agent()
-            .get(format!("{}{path}", self.url))
-            .call()
-            .ok()
-            .map(|response| response.status().as_u16())
+        agent().get(format!("{}{path}", self.url)).call().ok().map(|response| response.status().as_u16())
     }
 
     /// The body of a `GET`.
     pub fn get(&self, path: &str) -> String {
-        agent()
-            .get(format!("{}{path}", self.url))
-            .call()
-            .unwrap()
-            .body_mut()
-            .read_to_string()
-            .unwrap()
+        agent().get(format!("{}{path}", self.url)).call().unwrap().body_mut().read_to_string().unwrap()
     }
 
     /// The body of a `GET` as JSON.
@@ -109,10 +99,7 @@ impl Program {
     pub fn invoke(&self, app: &str, arguments: &str) -> (u16, Option<String>, serde_json::Value) {
         let url = format!("{}/apps/{app}/functions/main", self.url);
         let mut response = agent().post(url).send(arguments).unwrap();
-        let start = response
-            .headers()
-            .get("x-pilotlight-start")
-            .map(|value| value.to_str().unwrap().to_owned());
+        let start = response.headers().get("x-pilotlight-start").map(|value| value.to_str().unwrap().to_owned());
         let body = response.body_mut().read_to_string().unwrap();
         let body = serde_json::from_str(&body).unwrap_or(serde_json::Value::String(body));
         (response.status().as_u16(), start, body)
@@ -127,9 +114,7 @@ impl Program {
     pub fn interrupt(mut self) -> (Option<i32>, String) {
         let id = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
-        let status = wait_for("an end after Ctrl-C", Duration::from_secs(20), || {
-            self.child.try_wait().unwrap()
-        });
+        let status = wait_for("an end after Ctrl-C", Duration::from_secs(20), || self.child.try_wait().unwrap());
         (status.code(), self.logs())
     }
 

@@ -86,10 +86,7 @@ impl Writer {
         loop {
             match self.0.send(BaseRecord::to(topic).key(key).payload(payload)) {
                 Ok(()) => return,
-                Err((
-                    KafkaError::MessageProduction(rdkafka::types::RDKafkaErrorCode::QueueFull),
-                    _,
-                )) => {
+                Err((KafkaError::MessageProduction(rdkafka::types::RDKafkaErrorCode::QueueFull), _)) => {
                     self.0.poll(Duration::from_millis(10));
                 }
                 Err((error, _)) => panic!("{error}"),

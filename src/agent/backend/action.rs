@@ -135,12 +135,7 @@ impl ActionClient {
         }
     }
 
-    async fn post(
-        &mut self,
-        path: &str,
-        body: Bytes,
-        limit: Duration,
-    ) -> Result<(StatusCode, Bytes), Error> {
+    async fn post(&mut self, path: &str, body: Bytes, limit: Duration) -> Result<(StatusCode, Bytes), Error> {
         let exchange = async {
             let request = Request::post(path)
                 .header(header::HOST, "localhost")
@@ -161,11 +156,7 @@ impl ActionClient {
 }
 
 fn classify(error: hyper::Error) -> Error {
-    if error.is_parse() {
-        Error::Garbage(error.to_string())
-    } else {
-        Error::Gone(error.to_string())
-    }
+    if error.is_parse() { Error::Garbage(error.to_string()) } else { Error::Gone(error.to_string()) }
 }
 
 /// The `error` member of an answer, or the beginning of the answer.

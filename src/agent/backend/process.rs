@@ -18,9 +18,7 @@ use super::action::ActionClient;
 
 /// Why a runtime can't be started.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "runtime '{kind}' can't be started with '{program}': {source}; see [agent.runtimes.{kind}]"
-)]
+#[error("runtime '{kind}' can't be started with '{program}': {source}; see [agent.runtimes.{kind}]")]
 pub struct StartError {
     kind: String,
     program: String,
@@ -30,11 +28,7 @@ pub struct StartError {
 impl StartError {
     /// There is no such kind.
     pub fn unknown(kind: &str) -> Self {
-        Self {
-            kind: kind.to_owned(),
-            program: String::new(),
-            source: std::io::ErrorKind::NotFound.into(),
-        }
+        Self { kind: kind.to_owned(), program: String::new(), source: std::io::ErrorKind::NotFound.into() }
     }
 }
 
@@ -49,22 +43,16 @@ impl Runtime {
     /// Starts an unspecialised runtime of a kind. It sees nothing of the agent's environment but the search path.
     pub async fn start(name: &str, kind: &RuntimeKind, shims: &Path) -> Result<Self, StartError> {
         let shims = shims.to_string_lossy();
-        let words: Vec<String> =
-            kind.command.iter().map(|word| word.replace("{shims}", &shims)).collect();
-        let failed =
-            |source| StartError { kind: name.to_owned(), program: kind.command.join(" "), source };
-        let (program, arguments) =
-            words.split_first().ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
+        let words: Vec<String> = kind.command.iter().map(|word| word.replace("{shims}", &shims)).collect();
+        let failed = |source| StartError { kind: name.to_owned(), program: kind.command.join(" "), source };
+        let (program, arguments) = words.split_first().ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
         ours.set_nonblocking(true).map_err(failed)?;
         let mut command = Command::new(program);
         command
             .args(arguments)
             .env_clear()
-            .env(
-                "PATH",
-                std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()),
-            )
+            .env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()))
             .env("LANG", "C.UTF-8")
             .current_dir("/")
             .stdin(Stdio::from(OwnedFd::from(theirs)))
@@ -79,9 +67,7 @@ impl Runtime {
             tokio::spawn(pass_on(stderr, name.to_owned()));
         }
         let stream = UnixStream::from_std(ours).map_err(failed)?;
-        let client = ActionClient::connect(stream)
-            .await
-            .map_err(|error| failed(std::io::Error::other(error)))?;
+        let client = ActionClient::connect(stream).await.map_err(|error| failed(std::io::Error::other(error)))?;
         Ok(Self { client, child })
     }
 

@@ -43,11 +43,7 @@ impl Counts {
     }
 }
 
-pub(super) fn read(
-    per_minute: &[PathBuf],
-    durations: &[PathBuf],
-    memory: &[PathBuf],
-) -> Result<Trace, Error> {
+pub(super) fn read(per_minute: &[PathBuf], durations: &[PathBuf], memory: &[PathBuf]) -> Result<Trace, Error> {
     let mut skipped = 0;
     let durations = averages(durations, ["HashApp", "HashFunction", "Average"], &mut skipped)?;
     let memory = averages(memory, ["HashApp", "HashApp", "AverageAllocatedMb"], &mut skipped)?;
@@ -61,10 +57,8 @@ pub(super) fn read(
     let mut end = 0;
     for path in per_minute {
         let mut reader = csv(path)?;
-        let [app, name, trigger] =
-            columns(path, &mut reader, ["HashApp", "HashFunction", "Trigger"])?;
-        let malformed =
-            |reason: String| Error::Malformed { path: path.display().to_string(), reason };
+        let [app, name, trigger] = columns(path, &mut reader, ["HashApp", "HashFunction", "Trigger"])?;
+        let malformed = |reason: String| Error::Malformed { path: path.display().to_string(), reason };
         // Column m covers the minute [m-1, m).
         let header = reader.headers().map_err(|error| malformed(error.to_string()))?;
         let offset = (day(path) - first_day) * DAY_MINUTES;
@@ -87,18 +81,17 @@ pub(super) fn read(
             };
             let app = Arc::clone(apps.entry(app.to_owned()).or_insert_with(|| Arc::from(app)));
             let name: Arc<str> = Arc::from(name);
-            let function =
-                *known.entry((Arc::clone(&app), Arc::clone(&name))).or_insert_with(|| {
-                    let key = (app.to_string(), name.to_string());
-                    counts.durations_ms.push(durations.get(&key).copied().unwrap_or(0.0));
-                    functions.push(Function {
-                        memory_mb: memory.get(&(app.to_string(), app.to_string())).copied(),
-                        trigger: row.get(trigger).map(Trigger::from_name),
-                        app,
-                        name,
-                    });
-                    functions.len() as u32 - 1
+            let function = *known.entry((Arc::clone(&app), Arc::clone(&name))).or_insert_with(|| {
+                let key = (app.to_string(), name.to_string());
+                counts.durations_ms.push(durations.get(&key).copied().unwrap_or(0.0));
+                functions.push(Function {
+                    memory_mb: memory.get(&(app.to_string(), app.to_string())).copied(),
+                    trigger: row.get(trigger).map(Trigger::from_name),
+                    app,
+                    name,
                 });
+                functions.len() as u32 - 1
+            });
             for (column, minute) in &minutes {
                 let cell = row.get(*column).unwrap_or("");
                 match cell.parse::<u32>() {
@@ -113,29 +106,17 @@ pub(super) fn read(
             }
         }
     }
-    Ok(Trace {
-        functions,
-        invocations,
-        end_ms: i64::from(end) * MINUTE_MS,
-        skipped,
-        source: Source::Counts(counts),
-    })
+    Ok(Trace { functions, invocations, end_ms: i64::from(end) * MINUTE_MS, skipped, source: Source::Counts(counts) })
 }
 
 /// The day in a file name: `….dNN.csv`.
 fn day(path: &Path) -> u32 {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.split('.')
-        .find_map(|part| part.strip_prefix('d').and_then(|day| day.parse().ok()))
-        .unwrap_or(1)
+    name.split('.').find_map(|part| part.strip_prefix('d').and_then(|day| day.parse().ok())).unwrap_or(1)
 }
 
 /// One figure by two columns of identity; the last file that has it counts.
-fn averages(
-    paths: &[PathBuf],
-    wanted: [&str; 3],
-    skipped: &mut u64,
-) -> Result<HashMap<(String, String), f64>, Error> {
+fn averages(paths: &[PathBuf], wanted: [&str; 3], skipped: &mut u64) -> Result<HashMap<(String, String), f64>, Error> {
     let mut found = HashMap::new();
     for path in paths {
         let mut reader = csv(path)?;
@@ -144,11 +125,7 @@ fn averages(
             let row = row.ok();
             let cell = |column: usize| row.as_ref().and_then(|row| row.get(column));
             let figure = cell(figure).and_then(|text| text.parse::<f64>().ok());
-            match (
-                cell(app),
-                cell(other),
-                figure.filter(|figure| figure.is_finite() && *figure >= 0.0),
-            ) {
+            match (cell(app), cell(other), figure.filter(|figure| figure.is_finite() && *figure >= 0.0)) {
                 (Some(app), Some(other), Some(figure)) => {
                     found.insert((app.to_owned(), other.to_owned()), figure);
                 }

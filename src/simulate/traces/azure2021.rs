@@ -10,8 +10,7 @@ use crate::simulate::{Arrival, Function};
 
 pub(super) fn read(path: &Path) -> Result<Trace, Error> {
     let mut reader = csv(path)?;
-    let [app, func, end, duration] =
-        columns(path, &mut reader, ["app", "func", "end_timestamp", "duration"])?;
+    let [app, func, end, duration] = columns(path, &mut reader, ["app", "func", "end_timestamp", "duration"])?;
     let mut functions = Vec::new();
     let mut known: HashMap<(String, String), u32> = HashMap::new();
     let mut arrivals = Vec::new();
@@ -20,9 +19,7 @@ pub(super) fn read(path: &Path) -> Result<Trace, Error> {
         let row = row.ok();
         let cell = |column: usize| row.as_ref().and_then(|row| row.get(column));
         let seconds = |column: usize| {
-            cell(column)
-                .and_then(|text| text.parse::<f64>().ok())
-                .filter(|seconds| (0.0..1e12).contains(seconds))
+            cell(column).and_then(|text| text.parse::<f64>().ok()).filter(|seconds| (0.0..1e12).contains(seconds))
         };
         let (Some(app), Some(func), Some(end_s), Some(duration_s)) =
             (cell(app), cell(func), seconds(end), seconds(duration))
@@ -31,12 +28,7 @@ pub(super) fn read(path: &Path) -> Result<Trace, Error> {
             continue;
         };
         let function = *known.entry((app.to_owned(), func.to_owned())).or_insert_with(|| {
-            functions.push(Function {
-                app: Arc::from(app),
-                name: Arc::from(func),
-                trigger: None,
-                memory_mb: None,
-            });
+            functions.push(Function { app: Arc::from(app), name: Arc::from(func), trigger: None, memory_mb: None });
             functions.len() as u32 - 1
         });
         let at_ms = ((end_s - duration_s) * 1000.0).round().max(0.0) as i64;
