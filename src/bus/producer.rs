@@ -15,7 +15,9 @@ use super::Error;
 use super::client::{self, Health};
 
 /// A record is retried until it is delivered, in order; what waits is bounded.
-const WRITING: [(&str, &str); 6] = [
+const WRITING: [(&str, &str); 7] = [
+    // As Kafka's Java client does it: an app's events must all go to one partition, whoever writes them.
+    ("partitioner", "murmur2_random"),
     ("enable.idempotence", "true"),
     ("message.timeout.ms", "0"),
     ("linger.ms", "5"),
