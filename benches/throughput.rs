@@ -1,6 +1,6 @@
 //! Events a second from a real broker to state and decisions, beside raw polling and parsing of the same topic in the
 //! same run: `cargo bench --bench throughput`. `PILOTLIGHT_BENCH_EVENTS` sets how many (default 2,000,000).
-#![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a benchmark")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;

@@ -25,24 +25,26 @@ impl Trigger {
         self.0.send_replace(true);
     }
 
-    /// Fires on Ctrl-C or SIGTERM, for as long as the runtime lives.
+    /// Fires on Ctrl-C or SIGTERM, for as long as the runtime lives; a second one ends the process.
     pub fn fire_on_signals(self) -> tokio::task::JoinHandle<()> {
         tokio::spawn(async move {
             use tokio::signal::unix::{SignalKind, signal};
-            match signal(SignalKind::terminate()) {
-                Ok(mut terminated) => {
+            let mut terminated = signal(SignalKind::terminate()).ok();
+            let mut asked = async || match &mut terminated {
+                Some(terminated) => {
                     tokio::select! {
                         _ = tokio::signal::ctrl_c() => {}
                         _ = terminated.recv() => {}
                     }
                 }
-                Err(_) => {
-                    let _ = tokio::signal::ctrl_c().await;
-                }
-            }
+                None => drop(tokio::signal::ctrl_c().await),
+            };
+            asked().await;
             self.fire();
-            // A second signal means "now": the default action is back once nobody listens, so stop listening.
-            std::future::pending::<()>().await;
+            // Who asks twice means now. 130 is what a shell reports of an interrupted program.
+            asked().await;
+            eprintln!("pilotlight: ended at once, as asked twice");
+            std::process::exit(130);
         })
     }
 }

@@ -34,15 +34,19 @@ impl Events {
         }
         let Ok(payload) = serde_json::to_vec(invocation) else { return };
         let record = Record { topic: &self.topic, key: &invocation.app, payload: Some(&payload), timestamp_ms: None };
-        let reason = match self.producer.try_send(record) {
-            Ok(true) => {
-                self.said.store(false, Ordering::Relaxed);
-                return;
-            }
-            Ok(false) => "as many events wait for the broker as are allowed".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        self.metrics.events_lost.inc();
+        match self.producer.try_send(record) {
+            Ok(true) => {}
+            Ok(false) => self.lost(1, "as many events wait for the broker as are allowed"),
+            Err(error) => self.lost(1, &error.to_string()),
+        }
+        match self.producer.take_failures() {
+            Some((count, error)) => self.lost(count, &error.to_string()),
+            None => self.said.store(false, Ordering::Relaxed),
+        }
+    }
+
+    fn lost(&self, count: u64, reason: &str) {
+        self.metrics.events_lost.inc_by(count);
         if !self.said.swap(true, Ordering::Relaxed) {
             error!("invocation events are being lost: {reason}");
         }

@@ -219,6 +219,8 @@ impl InvokeError {
 /// Where an instance for an invocation came from.
 enum Source {
     Found(Temperature),
+    /// Was being loaded ahead of time, and waited for.
+    AwaitedAhead,
     /// Loaded for it; from the pool or from nothing.
     Loaded(Temperature),
 }
@@ -404,10 +406,9 @@ impl Node {
                 debug!(app, "not loaded ahead of time: {error}");
                 self.note(app, journal::Kind::LoadFailed, error.to_string());
                 let mut warm = self.warm();
-                warm.set.load_failed(app, now_ms);
                 // Whoever waited for it has to load for itself.
                 warm.waiting.remove(app);
-                Vec::new()
+                warm.set.load_failed(app, now_ms)
             }
         };
         self.carry_out(commands);
@@ -490,6 +491,7 @@ impl Node {
             Ok((instance, source)) => {
                 let (temperature, init_ms) = match source {
                     Source::Found(temperature) => (temperature, 0.0),
+                    Source::AwaitedAhead => (Temperature::Prewarmed, init_ms),
                     Source::Loaded(temperature) => (temperature, init_ms),
                 };
                 self.count(temperature, &source);
@@ -579,7 +581,7 @@ impl Node {
         if let Some(waiting) = waiting
             && let Ok(instance) = waiting.await
         {
-            return Ok((instance, Source::Found(Temperature::Prewarmed)));
+            return Ok((instance, Source::AwaitedAhead));
         }
         let began = Instant::now();
         let stem = self.pools().take(&spec.runtime, self.now_ms());
@@ -676,7 +678,7 @@ impl Node {
         let counter = match (temperature, source) {
             (Temperature::Cold, _) => &counts.cold,
             (Temperature::Prewarmed, Source::Loaded(_)) => &counts.specialised,
-            (Temperature::Prewarmed, Source::Found(_)) => &counts.ahead,
+            (Temperature::Prewarmed, Source::Found(_) | Source::AwaitedAhead) => &counts.ahead,
             (Temperature::Warm, _) => &counts.warm,
         };
         counter.fetch_add(1, Ordering::Relaxed);

@@ -99,8 +99,11 @@ impl CodeCache {
 
 fn fetch(uri: &str) -> Result<Vec<u8>, Error> {
     if let Some(path) = uri.strip_prefix("file://") {
+        let malformed = |reason| Error::Malformed { uri: shorten(uri), reason };
+        let path = String::from_utf8(percent_decode(path).map_err(malformed)?)
+            .map_err(|_| malformed("its path is not UTF-8"))?;
         let unreadable = |source| Error::Unreadable { uri: uri.to_owned(), source };
-        let found = std::fs::metadata(path).map_err(unreadable)?.len();
+        let found = std::fs::metadata(&path).map_err(unreadable)?.len();
         if found > MAX_CODE_BYTES {
             return Err(Error::TooLarge { uri: uri.to_owned(), found });
         }

@@ -29,6 +29,9 @@ pub struct AppSpec {
     /// Who it belongs to; goes into events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
+    /// Known from its decisions only, and replaced by what later ones say.
+    #[serde(skip)]
+    pub learned: bool,
 }
 
 fn default_memory_mb() -> f64 {
@@ -113,19 +116,20 @@ impl Registry {
         Ok(())
     }
 
-    /// An app that was registered by nobody can still be known from its decision.
+    /// An app that was registered by nobody can still be known from its decisions.
     pub fn learn(&self, decision: &Decision) {
         let (Some(runtime), Some(code)) = (&decision.runtime, &decision.code) else { return };
-        if self.get(&decision.app).is_some() {
-            return;
-        }
         let spec = AppSpec {
             runtime: runtime.clone(),
             code: code.clone(),
             memory_mb: decision.memory_mb.unwrap_or(DEFAULT_MEMORY_MB),
             main: default_main(),
             tenant: None,
+            learned: true,
         };
+        if self.get(&decision.app).is_some_and(|known| !known.learned || *known == spec) {
+            return;
+        }
         // One that can't be registered can't be loaded ahead of time: the decision is kept all the same.
         let _ = self.put(&decision.app, spec);
     }

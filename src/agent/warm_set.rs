@@ -275,15 +275,14 @@ impl<T> WarmSet<T> {
     }
 
     /// A load ahead of time failed.
-    pub fn load_failed(&mut self, app: &str, now_ms: i64) {
+    pub fn load_failed(&mut self, app: &str, now_ms: i64) -> Vec<Command<T>> {
         let retry_ms = self.retry_ms;
-        let Some((key, _)) = self.apps.get_key_value(app) else { return };
-        let key = Arc::clone(key);
-        if let Some(entry) = self.apps.get_mut(&key) {
+        if let Some(entry) = self.apps.get_mut(app) {
             entry.loading = entry.loading.saturating_sub(1);
             entry.no_load_before_ms = now_ms + retry_ms;
         }
-        self.look_again(&key, Some(now_ms + retry_ms));
+        let key = self.key(app);
+        self.reconcile(&key, now_ms)
     }
 
     /// An execution is over and its instance can go on.
@@ -398,7 +397,10 @@ impl<T> WarmSet<T> {
             entry.loading += missing;
             commands.extend((0..missing).map(|_| Command::Load(Arc::clone(key))));
         }
-        self.look_again(key, wish.until_ms);
+        // A load that failed is tried again within the window.
+        let retry_ms = Some(entry.no_load_before_ms).filter(|retry_ms| wish.have > 0 && now_ms < *retry_ms);
+        let until_ms = [wish.until_ms, retry_ms].into_iter().flatten().min();
+        self.look_again(key, until_ms);
         commands
     }
 
@@ -586,7 +588,8 @@ mod tests {
         let mut set = set();
         set.decide(&decision(1, 0, &[(100, 2000)], 1), 0);
         assert_eq!(loads(&set.tick(100)), 1);
-        set.load_failed("a", 110);
+        assert!(set.load_failed("a", 110).is_empty());
+        assert_eq!(loads(&set.decide(&decision(2, 0, &[(100, 3000)], 1), 120).unwrap()), 0);
         assert_eq!(loads(&set.tick(159)), 0);
         assert_eq!(loads(&set.tick(160)), 1);
     }

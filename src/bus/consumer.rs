@@ -4,11 +4,11 @@ use std::cell::Cell;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use tracing::warn;
 
 use crate::config::Kafka;
@@ -54,15 +54,29 @@ impl ConsumerContext for client::Context<()> {}
 
 impl ConsumerContext for client::Context<Changes> {
     // Runs inside of `poll`, on the polling thread.
-    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        let change = match rebalance {
-            Rebalance::Assign(partitions) => Change::Gained(positions(partitions)),
-            Rebalance::Revoke(partitions) => Change::Lost(positions(partitions)),
-            Rebalance::Error(error) => {
-                warn!("the consumer group could not rebalance: {error}; retrying");
-                return;
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
+        let (change, result) = match event {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                // From the beginning, whatever offsets anybody may have committed for this group.
+                let begun = partitions.set_all_offsets(Offset::Beginning);
+                let assigned = begun.and_then(|()| match cooperative {
+                    true => consumer.incremental_assign(partitions),
+                    false => consumer.assign(partitions),
+                });
+                (Change::Gained(positions(partitions)), assigned)
+            }
+            _ => {
+                let taken = match cooperative {
+                    true => consumer.incremental_unassign(partitions),
+                    false => consumer.unassign(),
+                };
+                (Change::Lost(positions(partitions)), taken)
             }
         };
+        if let Err(error) = result {
+            warn!("the consumer group could not rebalance: {error}; retrying");
+        }
         self.own.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(change);
     }
 }

@@ -41,7 +41,7 @@ pub enum Error {
         source: KafkaError,
     },
     /// A record that will never be delivered.
-    #[error("a record for topic {topic} was not delivered: {reason}; nothing more can be published")]
+    #[error("a record for topic {topic} was not delivered: {reason}; check the topic and the rights to write to it")]
     Delivery {
         /// The topic.
         topic: String,

@@ -1,6 +1,7 @@
 //! Writing records, in order, for as long as it takes.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rdkafka::Message;
@@ -39,8 +40,13 @@ pub struct Record<'a> {
     pub timestamp_ms: Option<i64>,
 }
 
-/// The first record that will never be delivered: topic and reason.
-type Failed = Mutex<Option<(String, String)>>;
+/// Records that will never be delivered.
+#[derive(Debug, Default)]
+struct Failed {
+    count: AtomicU64,
+    /// Topic and reason of the last one.
+    last: Mutex<Option<(String, String)>>,
+}
 
 impl ProducerContext for client::Context<Failed> {
     type DeliveryOpaque = ();
@@ -52,8 +58,9 @@ impl ProducerContext for client::Context<Failed> {
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::PurgeQueue), _)) => {}
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::PurgeInflight), _)) => {}
             Err((error, message)) => {
-                let mut failed = self.own.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                failed.get_or_insert_with(|| (message.topic().to_owned(), error.to_string()));
+                self.own.count.fetch_add(1, Ordering::Relaxed);
+                let mut last = self.own.last.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                *last = Some((message.topic().to_owned(), error.to_string()));
             }
         }
     }
@@ -76,13 +83,16 @@ impl Producer {
         &self.0.context().health
     }
 
+    /// How many records will never be delivered, of those handed over since the last call, and why the last one won't.
+    pub fn take_failures(&self) -> Option<(u64, Error)> {
+        let failed = &self.0.context().own;
+        let count = failed.count.swap(0, Ordering::Relaxed);
+        let last = failed.last.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        last.map(|(topic, reason)| (count, Error::Delivery { topic, reason }))
+    }
+
     /// Hands `record` over; `false` when as much waits as is allowed.
     pub fn try_send(&self, record: Record<'_>) -> Result<bool, Error> {
-        if let Some((topic, reason)) =
-            self.0.context().own.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
-        {
-            return Err(Error::Delivery { topic, reason });
-        }
         let mut base = BaseRecord::<str, [u8]>::to(record.topic).key(record.key);
         if let Some(payload) = record.payload {
             base = base.payload(payload);

@@ -50,6 +50,7 @@ pub fn ensure(kafka: &Kafka, topics: &Topics, shutdown: &Shutdown) -> Result<(),
     while !shutdown.is_requested() {
         match runtime.block_on(create(&admin, topics)) {
             Ok(()) => {
+                health.up();
                 runtime.block_on(check(&admin, topics));
                 return Ok(());
             }

@@ -16,11 +16,14 @@ use super::{Common, Usage, parse_speed, runtime};
 
 /// Options of `replay`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  pilotlight replay azure2021 --speed 600\n  \
+#[command(
+    override_usage = "pilotlight replay <DIR> [OPTIONS]",
+    after_help = "Examples:\n  pilotlight replay azure2021 --speed 600\n  \
                         pilotlight replay azure2019 --speed 60 --to agent http://127.0.0.1:7466\n\n\
                         Give `pipeline` and `agent` the same --speed. Invocations that a trace only counts per minute are\n\
                         placed evenly in it. With --to agent, every app is registered with a function that sleeps for as\n\
-                        long as the trace says.")]
+                        long as the trace says."
+)]
 pub(super) struct Options {
     /// Folder of an Azure Functions trace, 2019 or 2021
     trace: PathBuf,

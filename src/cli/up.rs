@@ -22,7 +22,7 @@ use crate::simulate::traces::{self, Trace};
 use crate::simulate::{Arrival, Drive, Function, Target, Workload};
 use crate::telemetry::Metrics;
 
-use super::{Common, parse_speed, runtime, site};
+use super::{Common, Usage, parse_speed, runtime, site};
 
 /// Options of `up`.
 #[derive(Debug, Args)]
@@ -133,6 +133,10 @@ impl Baseline {
 pub(super) fn run(common: &Common, options: Options) -> anyhow::Result<()> {
     let mut settings =
         common.settings(&[("agent.listen", options.listen.clone()), ("policy.name", options.policy.clone())])?;
+    if common.bootstrap_servers.is_some() {
+        let text = "up brings its own bus: use pipeline and agent with --bootstrap-servers";
+        return Err(Usage(text.to_owned()).into());
+    }
     let play = match &options.trace {
         Some(folder) => Play::Trace(traces::open(folder)?),
         None => Play::Workload(Workload::new(options.seed)),

@@ -14,7 +14,7 @@ pub struct Input {
     pub group: String,
     /// Larger events are dead letters, bytes.
     pub max_event_bytes: usize,
-    /// How far after its arrival at the broker an event may end.
+    /// How far after its record's time an event may end.
     pub max_future: Millis,
 }
 

@@ -11,6 +11,7 @@ mod publish;
 mod server;
 mod topics;
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -93,7 +94,9 @@ impl Settings {
     /// The settings in force: the defaults, then the file (`pilotlight.toml` in the current folder where `file` is
     /// `None` and there is one), then the environment, then `flags` (dotted key and value).
     pub fn load(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Self, Error> {
-        let environment = std::env::vars();
+        // What is not Unicode is none of ours.
+        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        let environment = std::env::vars_os().filter_map(text);
         let settings = layers::merge(file, environment, flags)?;
         settings.check()?;
         Ok(settings)

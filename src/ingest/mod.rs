@@ -17,7 +17,7 @@ const MAX_TIME_MS: i64 = 253_402_300_799_999;
 pub struct Limits {
     /// Size of the message, bytes.
     pub max_event_bytes: usize,
-    /// How far after its arrival at the broker an event may end, ms.
+    /// How far after its record's time an event may end, ms.
     pub max_future_ms: i64,
 }
 
@@ -54,9 +54,9 @@ pub enum Reason {
         /// What it can be.
         expected: &'static str,
     },
-    /// The event ends long after it reached the broker.
+    /// The event ends long after its own record's time.
     #[error(
-        "the invocation ends {ahead_ms} ms after the broker received its event: at most {limit_ms} are allowed \
+        "the invocation ends {ahead_ms} ms after the time of its record: at most {limit_ms} are allowed \
          (input.max_future); check the clock of the sender and the unit of started_at_ms"
     )]
     FarFuture {
@@ -81,8 +81,8 @@ impl Reason {
     }
 }
 
-/// Reads one message. `received_ms` is the time that the broker has for it: unlike the reader's own clock it is part of
-/// the log, so that reading the log again gives the same answer.
+/// Reads one message. `received_ms` is the time of its record, which is the sender's or the broker's, as the topic is set
+/// up: unlike the reader's own clock it is part of the log, so that reading the log again gives the same answer.
 pub fn decode<'a>(
     payload: Option<&'a [u8]>,
     received_ms: Option<i64>,
@@ -174,7 +174,7 @@ mod tests {
             (b"", "the message is empty"),
             (&GOOD.as_bytes()[..20], "EOF while parsing"),
             (b"{\"app\":\"\xff\"}", "the message is not UTF-8: byte 8"),
-            (b"[]", "invalid"),
+            (br#"["a","f",1,2]"#, "the message is a JSON array"),
             (b"{\"app\":\"a\"}", "missing field `function`"),
             (br#"{"app":1,"function":"f","started_at_ms":1,"duration_ms":1}"#, "invalid type: integer `1`"),
             (br#"{"app":"a","function":"f","started_at_ms":"1","duration_ms":1}"#, "invalid type: string"),

@@ -40,8 +40,8 @@ pub struct Invocation<'a> {
     /// How it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
-    /// What the invocation found loaded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// What the invocation found loaded; a name that this version does not know says nothing.
+    #[serde(default, deserialize_with = "known_temperature", skip_serializing_if = "Option::is_none")]
     pub temperature: Option<Temperature>,
     /// The node that executed it.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
@@ -163,7 +163,7 @@ impl<'de> Deserialize<'de> for Status {
 }
 
 /// Start temperature: what the invocation found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Temperature {
     /// Nothing: a runtime was created for it.
@@ -172,6 +172,12 @@ pub enum Temperature {
     Prewarmed,
     /// The app, loaded and used before.
     Warm,
+}
+
+fn known_temperature<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Temperature>, D::Error> {
+    let known = [Temperature::Cold, Temperature::Prewarmed, Temperature::Warm];
+    let name = Option::<Text>::deserialize(deserializer)?;
+    Ok(name.and_then(|name| known.into_iter().find(|known| known.as_str() == &*name)))
 }
 
 impl Temperature {

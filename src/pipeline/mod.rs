@@ -186,7 +186,8 @@ impl Run<'_> {
             }
         }
         self.report();
-        Ok(())
+        // A decision that never arrives would be missing until the next one: better to end, and to begin anew.
+        self.producer.take_failures().map_or(Ok(()), |(_, error)| Err(error.into()))
     }
 
     fn one_message(&mut self, message: &BorrowedMessage<'_>) -> Result<(), Error> {

@@ -74,7 +74,9 @@ impl Shard {
             // No new idle time, no new plan: only the end has moved.
             Observed::Overlap | Observed::First => {
                 let published = &entry.published;
-                let due = published.end_has_moved(entry.state.last_end_ms, rules) || published.is_ageing(now_ms, rules);
+                let due = published.end_has_moved(entry.state.last_end_ms, rules)
+                    || published.is_ageing(now_ms, rules)
+                    || published.has_other_code(&entry.state);
                 due.then(|| publish::summary(&entry.state, decider.policy.plan(&entry.state), now_ms, rules))
             }
         };

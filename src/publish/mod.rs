@@ -36,6 +36,11 @@ impl Published {
         now_ms > self.valid_until_ms - rules.valid_for_ms / 2
     }
 
+    /// Whether the app has told another runtime kind or other code since.
+    pub fn has_other_code(&self, app: &AppState) -> bool {
+        self.code_revision != code_revision(app)
+    }
+
     /// Whether a consumer needs to hear of a later end of execution in order to know when to pre-warm.
     pub fn counts_from_its_end(&self) -> bool {
         self.windows.iter().any(|window| window.from_ms > 0)
@@ -49,6 +54,10 @@ impl Published {
     }
 }
 
+fn code_revision(app: &AppState) -> u32 {
+    app.traits.as_ref().map_or(0, |traits| traits.code_revision)
+}
+
 /// What the app's state and `plan` come to, for comparison with what was published.
 pub fn summary(app: &AppState, plan: Plan, now_ms: i64, rules: &Rules) -> Published {
     Published {
@@ -58,7 +67,7 @@ pub fn summary(app: &AppState, plan: Plan, now_ms: i64, rules: &Rules) -> Publis
         idle_since_ms: app.last_end_ms,
         valid_until_ms: now_ms.saturating_add(rules.valid_for_ms),
         memory_mb: app.memory_mb().unwrap_or(0.0),
-        code_revision: app.traits.as_ref().map_or(0, |traits| traits.code_revision),
+        code_revision: code_revision(app),
     }
 }
 
