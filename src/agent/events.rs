@@ -33,7 +33,13 @@ impl Events {
             observer(invocation);
         }
         let Ok(payload) = serde_json::to_vec(invocation) else { return };
-        let record = Record { topic: &self.topic, key: &invocation.app, payload: Some(&payload), timestamp_ms: None };
+        let record = Record {
+            topic: &self.topic,
+            key: &invocation.app,
+            payload: Some(&payload),
+            timestamp_ms: None,
+            version: None,
+        };
         match self.producer.try_send(record) {
             Ok(true) => {}
             Ok(false) => self.lost(1, "as many events wait for the broker as are allowed"),

@@ -4,14 +4,22 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rdkafka::Message;
+use rdkafka::message::{BorrowedMessage, Headers};
 use tracing::{info, warn};
 
 use crate::bus::{self, TableConsumer};
 use crate::config::Settings;
-use crate::model::Decision;
+use crate::model::{Decision, Version};
 use crate::shutdown::Shutdown;
 
 use super::node::Node;
+
+/// The version that a tombstone carries, if it does.
+fn version(message: &BorrowedMessage<'_>) -> Option<Version> {
+    let header = message.headers()?.iter().find(|header| header.key == bus::VERSION_HEADER)?;
+    let (epoch, position) = std::str::from_utf8(header.value?).ok()?.split_once('/')?;
+    Some(Version { epoch: epoch.parse().ok()?, position: position.parse().ok()? })
+}
 
 /// Starts the reading thread.
 pub(super) fn start(settings: &Settings, node: Node, shutdown: Shutdown) -> Result<JoinHandle<()>, bus::Error> {
@@ -48,7 +56,7 @@ pub(super) fn start(settings: &Settings, node: Node, shutdown: Shutdown) -> Resu
                             "a record of the control topic is no decision: {error}; it is passed over"
                         ),
                     },
-                    (None, Some(app)) => node.forget(&app),
+                    (None, Some(app)) => node.forget(&app, version(&message)),
                     (None, None) => {}
                 }
             }

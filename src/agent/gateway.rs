@@ -69,9 +69,11 @@ impl From<InvokeError> for Failure {
     fn from(error: InvokeError) -> Self {
         let status = match &error {
             InvokeError::UnknownApp(_) => StatusCode::NOT_FOUND,
+            InvokeError::FunctionName(_) => StatusCode::BAD_REQUEST,
             InvokeError::UnknownRuntime { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             InvokeError::Full(_) | InvokeError::Closing => StatusCode::SERVICE_UNAVAILABLE,
-            InvokeError::Init { source: action::Error::Timeout { .. }, .. }
+            InvokeError::SlowCode { .. }
+            | InvokeError::Init { source: action::Error::Timeout { .. }, .. }
             | InvokeError::Run { source: action::Error::Timeout { .. }, .. } => StatusCode::GATEWAY_TIMEOUT,
             InvokeError::Code { .. }
             | InvokeError::Start { .. }

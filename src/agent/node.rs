@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,10 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tracing::{debug, info, warn};
 
 use crate::config;
-use crate::model::{Code, Decision, Invocation, Status, Temperature, Trigger, now_ms};
+use crate::model::{Code, Decision, Invocation, Status, Temperature, Trigger, Version, now_ms};
 use crate::telemetry::{AgentMetrics, Kind};
+
+use crate::ingest::MAX_NAME_BYTES;
 
 use super::backend::action::{self, Init, Run};
 use super::backend::process::{Runtime, StartError};
@@ -26,6 +28,10 @@ use super::warm_set::{AppView, Command, WarmSet};
 
 /// After a load ahead of time failed, and after a pool could not be filled.
 const RETRY: Duration = Duration::from_secs(10);
+/// How often to look for runtimes that ended by themselves, and to refresh the gauges.
+const EVERY_SECOND: Duration = Duration::from_secs(1);
+/// How long invocations under way may take to finish when the node ends.
+const GRACE: Duration = Duration::from_secs(10);
 /// Code to fetch ahead of time that waits at most; more is fetched when it is used.
 const PREFETCH_QUEUE: usize = 10_000;
 
@@ -54,6 +60,9 @@ struct Inner {
     prefetches: mpsc::Sender<Code>,
     prefetch_queue: Mutex<Option<mpsc::Receiver<Code>>>,
     feed_connected: AtomicBool,
+    caught_up: AtomicBool,
+    /// Invocations under way.
+    under_way: AtomicUsize,
     closing: AtomicBool,
 }
 
@@ -170,6 +179,14 @@ pub enum InvokeError {
         /// Why not.
         source: prefetch::Error,
     },
+    /// The app's code takes too long to read.
+    #[error("app '{app}' can't be loaded: its code could not be read within {} ms", limit.as_millis())]
+    SlowCode {
+        /// The app.
+        app: String,
+        /// The limit.
+        limit: Duration,
+    },
     /// The runtime can't be started.
     #[error("app '{app}' can't be loaded: {source}")]
     Start {
@@ -196,6 +213,9 @@ pub enum InvokeError {
         /// How.
         source: action::Error,
     },
+    /// A name that no event could carry.
+    #[error("the function's name has {0} bytes: expected 1 to {MAX_NAME_BYTES}")]
+    FunctionName(usize),
     /// The node is ending.
     #[error("this node is shutting down: try another")]
     Closing,
@@ -208,11 +228,31 @@ impl InvokeError {
             InvokeError::UnknownApp(_)
             | InvokeError::UnknownRuntime { .. }
             | InvokeError::Full(_)
+            | InvokeError::FunctionName(_)
             | InvokeError::Closing => None,
             InvokeError::Run { source: action::Error::Timeout { .. }, .. } => Some(Status::Timeout),
             InvokeError::Run { .. } => Some(Status::Error),
-            InvokeError::Code { .. } | InvokeError::Start { .. } | InvokeError::Init { .. } => Some(Status::InitFailed),
+            InvokeError::Code { .. }
+            | InvokeError::SlowCode { .. }
+            | InvokeError::Start { .. }
+            | InvokeError::Init { .. } => Some(Status::InitFailed),
         }
+    }
+}
+
+/// Counts an invocation as under way until it is dropped.
+struct UnderWay<'a>(&'a AtomicUsize);
+
+impl<'a> UnderWay<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -260,6 +300,8 @@ impl Node {
             prefetches,
             prefetch_queue: Mutex::new(Some(prefetch_queue)),
             feed_connected: AtomicBool::new(false),
+            caught_up: AtomicBool::new(false),
+            under_way: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
             settings: settings.clone(),
         }));
@@ -272,23 +314,25 @@ impl Node {
     // ── Decisions ────────────────────────────────────────────────────────────────────────────────────────────────
 
     pub(super) fn decide(&self, decision: &Decision) {
-        let commands = self.warm().set.decide(decision, self.now_ms());
+        self.0.registry.learn(decision);
+        let loadable = self.0.registry.get(&decision.app).is_some();
+        let commands = self.warm().set.decide(decision, loadable, self.now_ms());
         let Some(commands) = commands else { return };
         self.0.metrics.decisions.inc();
-        self.0.registry.learn(decision);
         if let Some(code) = &decision.code {
             self.prefetch(code);
         }
         self.carry_out(commands);
     }
 
-    pub(super) fn forget(&self, app: &str) {
-        let commands = self.warm().set.forget(app, self.now_ms());
+    pub(super) fn forget(&self, app: &str, version: Option<Version>) {
+        let commands = self.warm().set.forget(app, version, self.now_ms());
         self.carry_out(commands);
     }
 
     /// The feed has been read for the first time.
     pub(super) fn begin(&self) {
+        self.0.caught_up.store(true, Ordering::Relaxed);
         let commands = self.warm().set.begin(self.now_ms());
         self.carry_out(commands);
     }
@@ -298,9 +342,10 @@ impl Node {
         self.0.metrics.connected.set(i64::from(connected));
     }
 
-    /// Whether the feed of decisions is connected.
+    /// Whether the feed of decisions is connected and has been read.
     pub fn is_ready(&self) -> bool {
-        self.0.feed_connected.load(Ordering::Relaxed) && !self.is_closing()
+        let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        is(&self.0.feed_connected) && is(&self.0.caught_up) && !self.is_closing()
     }
 
     // ── The loop ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -315,15 +360,20 @@ impl Node {
             std::future::pending::<()>().await;
         };
         let timing = async {
+            let mut looked_around = Instant::now();
             loop {
                 self.refill();
+                if looked_around.elapsed() >= EVERY_SECOND {
+                    looked_around = Instant::now();
+                    self.bury();
+                    self.report();
+                }
                 let (commands, next_ms) = {
                     let now_ms = self.now_ms();
                     let mut warm = self.warm();
                     (warm.set.tick(now_ms), warm.set.next_due_ms())
                 };
                 self.start_and_end(commands);
-                self.report();
                 let wait_ms = next_ms.map_or(1000, |next_ms| (next_ms - self.now_ms()).clamp(0, 1000));
                 tokio::select! {
                     () = tokio::time::sleep(Duration::from_millis(wait_ms.unsigned_abs())) => {}
@@ -337,18 +387,12 @@ impl Node {
     /// Takes no more invocations, lets those that execute finish for a moment, ends every runtime.
     pub(super) async fn close(&self) {
         self.0.closing.store(true, Ordering::Relaxed);
-        let deadline = Instant::now() + Duration::from_secs(5);
-        loop {
-            let (idle, busy) = {
-                let mut warm = self.warm();
-                (warm.set.drain(), warm.set.loaded_instances())
-            };
-            drop(idle);
-            if busy == 0 || Instant::now() > deadline {
-                break;
-            }
+        let deadline = Instant::now() + GRACE;
+        while self.0.under_way.load(Ordering::Relaxed) > 0 && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        let idle = self.warm().set.drain();
+        drop(idle);
         self.pools().clear();
         let node = self.clone();
         let _ = tokio::task::spawn_blocking(move || node.0.events.finish()).await;
@@ -414,26 +458,40 @@ impl Node {
         self.carry_out(commands);
     }
 
+    /// Takes runtimes that ended by themselves out of the books.
+    fn bury(&self) {
+        let now_ms = self.now_ms();
+        for name in self.pools().bury(now_ms) {
+            let hint = self.0.settings.runtimes.get(&name).map(|kind| kind.command.join(" ")).unwrap_or_default();
+            info!(
+                "a waiting runtime '{name}' ended by itself: is what '{hint}' needs installed? --log debug shows its words"
+            );
+        }
+        let dead = self.warm().set.remove_dead(|instance| instance.runtime.has_died(), now_ms);
+        for (app, _) in dead {
+            self.0.metrics.unloads.inc();
+            self.note(&app, journal::Kind::Unloaded, "its runtime ended by itself");
+        }
+    }
+
     /// Keeps the pools filled, without ever being waited for.
     fn refill(&self) {
         if self.is_closing() {
             return;
         }
-        for name in self.pools().start_missing() {
+        for name in self.pools().start_missing(self.now_ms()) {
             let node = self.clone();
             tokio::spawn(async move {
                 let Ok(place) = Arc::clone(&node.0.places).try_acquire_owned() else {
-                    node.pools().not_started(&name);
+                    node.pools().not_started(&name, node.now_ms());
                     return;
                 };
                 match node.start(&name).await {
                     Ok(runtime) => node.pools().started(&name, (runtime, place), node.now_ms()),
                     Err(error) => {
-                        if node.pools().failed(&name) == 1 {
+                        if node.pools().not_started(&name, node.now_ms()) {
                             info!("{error}; apps of this kind can't run here until that is mended");
                         }
-                        tokio::time::sleep(RETRY).await;
-                        node.pools().not_started(&name);
                     }
                 }
             });
@@ -476,8 +534,12 @@ impl Node {
     }
 
     async fn invoke_here(&self, request: Request) -> Result<Outcome, InvokeError> {
+        let _under_way = UnderWay::begin(&self.0.under_way);
         if self.is_closing() {
             return Err(InvokeError::Closing);
+        }
+        if request.function.is_empty() || request.function.len() > MAX_NAME_BYTES {
+            return Err(InvokeError::FunctionName(request.function.len()));
         }
         let began = Instant::now();
         let started_at_ms = self.now_ms();
@@ -581,7 +643,10 @@ impl Node {
         if let Some(waiting) = waiting
             && let Ok(instance) = waiting.await
         {
-            return Ok((instance, Source::AwaitedAhead));
+            if instance.is_usable(spec) {
+                return Ok((instance, Source::AwaitedAhead));
+            }
+            self.warm().set.discard(app);
         }
         let began = Instant::now();
         let stem = self.pools().take(&spec.runtime, self.now_ms());
@@ -613,7 +678,11 @@ impl Node {
         let _turn = self.0.loading.acquire().await.map_err(|_| InvokeError::Closing)?;
         let cache = self.0.cache.clone();
         let code = spec.code.clone();
-        let code = async move { tokio::task::spawn_blocking(move || cache.get(&code)).await };
+        let limit = self.0.settings.init_timeout.duration();
+        let code = async move {
+            let read = tokio::task::spawn_blocking(move || cache.get(&code));
+            tokio::time::timeout(limit, read).await.map_err(|_| InvokeError::SlowCode { app: app.to_owned(), limit })
+        };
         let stem = async {
             match stem {
                 Ok(stem) => Ok(stem),
@@ -621,16 +690,12 @@ impl Node {
             }
         };
         let (code, stem) = tokio::join!(code, stem);
-        let (code, _) = code
+        let (code, _) = code?
             .map_err(|_| InvokeError::Closing)?
             .map_err(|source| InvokeError::Code { app: app.to_owned(), source })?;
         let (mut runtime, place) = stem.map_err(|source| InvokeError::Start { app: app.to_owned(), source })?;
         let init = Init { name: app, main: &spec.main, code: &code };
-        runtime
-            .client
-            .init(&init, self.0.settings.init_timeout.duration())
-            .await
-            .map_err(|source| InvokeError::Init { app: app.to_owned(), source })?;
+        runtime.client.init(&init, limit).await.map_err(|source| InvokeError::Init { app: app.to_owned(), source })?;
         self.0.metrics.load_seconds.observe(began.elapsed().as_secs_f64());
         Ok(Instance { runtime, spec, _place: place })
     }
@@ -658,7 +723,9 @@ impl Node {
                 continue;
             }
             if self.pools().give_way(now_ms).is_none() {
-                return Err(InvokeError::Full(self.0.settings.max_runtimes));
+                // What had died was let go of on the way.
+                let place = Arc::clone(&self.0.places).try_acquire_owned();
+                return place.map_err(|_| InvokeError::Full(self.0.settings.max_runtimes));
             }
         }
     }
@@ -730,6 +797,8 @@ impl Node {
         let code = spec.code.clone();
         self.0.registry.put(app, spec)?;
         self.prefetch(&code);
+        let commands = self.warm().set.became_loadable(app, self.now_ms());
+        self.carry_out(commands);
         Ok(())
     }
 

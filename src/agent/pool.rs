@@ -11,6 +11,9 @@ use crate::config::RuntimeKind;
 use super::backend::process::Runtime;
 use super::warm_set::IdleMemory;
 
+/// After a failure to start a runtime, or one that did not live.
+const RETRY_MS: i64 = 10_000;
+
 /// A started runtime and its place among those that the node allows.
 pub(super) type Stem = (Runtime, OwnedSemaphorePermit);
 
@@ -27,6 +30,8 @@ struct Pool {
     starting: usize,
     /// Times in a row that starting one failed.
     failures: u32,
+    /// After such a failure.
+    no_start_before_ms: i64,
 }
 
 /// One pool as people see it.
@@ -44,9 +49,24 @@ pub struct PoolView {
     pub failures: u32,
 }
 
+impl Pool {
+    /// Starts no more for a while; says whether this is the first failure in a row.
+    fn fail(&mut self, now_ms: i64) -> bool {
+        self.failures = self.failures.saturating_add(1);
+        self.no_start_before_ms = now_ms + RETRY_MS;
+        self.failures == 1
+    }
+}
+
 impl Pools {
     pub fn new(kinds: &BTreeMap<String, RuntimeKind>, shims: PathBuf) -> Self {
-        let pool = |kind: &RuntimeKind| Pool { kind: kind.clone(), waiting: Vec::new(), starting: 0, failures: 0 };
+        let pool = |kind: &RuntimeKind| Pool {
+            kind: kind.clone(),
+            waiting: Vec::new(),
+            starting: 0,
+            failures: 0,
+            no_start_before_ms: 0,
+        };
         let kinds = kinds.iter().map(|(name, kind)| (name.clone(), pool(kind))).collect();
         Self { kinds, shims, idle_memory: IdleMemory::default() }
     }
@@ -75,12 +95,10 @@ impl Pools {
     }
 
     /// The kinds that want one more; each is counted as being started from now on.
-    pub fn start_missing(&mut self) -> Vec<String> {
+    pub fn start_missing(&mut self, now_ms: i64) -> Vec<String> {
         let mut missing = Vec::new();
-        for (name, pool) in &mut self.kinds {
-            // One that can't be started is tried again only now and then: see `Node::refill`.
-            let most = if pool.failures > 0 { 1 } else { pool.kind.pool };
-            while pool.waiting.len() + pool.starting < pool.kind.pool && pool.starting < most {
+        for (name, pool) in self.kinds.iter_mut().filter(|(_, pool)| now_ms >= pool.no_start_before_ms) {
+            while pool.waiting.len() + pool.starting < pool.kind.pool {
                 pool.starting += 1;
                 missing.push(name.clone());
             }
@@ -88,29 +106,41 @@ impl Pools {
         missing
     }
 
+    /// Lets go of those that ended by themselves while they waited; names the kinds of which that is news.
+    pub fn bury(&mut self, now_ms: i64) -> Vec<String> {
+        let mut news = Vec::new();
+        for (name, pool) in &mut self.kinds {
+            let waiting = pool.waiting.len();
+            pool.waiting.retain(|stem| !stem.0.has_died());
+            let dead = waiting - pool.waiting.len();
+            if dead > 0 {
+                self.idle_memory.remove(pool.kind.memory_mb * dead as f64, now_ms);
+                if pool.fail(now_ms) {
+                    news.push(name.clone());
+                }
+            } else if waiting > 0 {
+                // They have lived for a while: whatever was wrong is mended.
+                pool.failures = 0;
+            }
+        }
+        news
+    }
+
     /// One was started.
     pub fn started(&mut self, name: &str, stem: Stem, now_ms: i64) {
         if let Some(pool) = self.kinds.get_mut(name) {
             pool.starting = pool.starting.saturating_sub(1);
-            pool.failures = 0;
             pool.waiting.push(stem);
             self.idle_memory.add(pool.kind.memory_mb, now_ms);
         }
     }
 
-    /// One could not be started; returns how many times in a row that makes.
-    pub fn failed(&mut self, name: &str) -> u32 {
-        self.kinds.get_mut(name).map_or(0, |pool| {
-            pool.failures = pool.failures.saturating_add(1);
-            pool.failures
-        })
-    }
-
-    /// A start is given up or will be tried anew.
-    pub fn not_started(&mut self, name: &str) {
-        if let Some(pool) = self.kinds.get_mut(name) {
+    /// One could not be started, and will be tried again later; says whether that is news.
+    pub fn not_started(&mut self, name: &str, now_ms: i64) -> bool {
+        self.kinds.get_mut(name).is_some_and(|pool| {
             pool.starting = pool.starting.saturating_sub(1);
-        }
+            pool.fail(now_ms)
+        })
     }
 
     /// Memory of those that wait, so far, MB·ms.

@@ -1,6 +1,6 @@
 //! Code of apps, fetched ahead of its use into a content-addressed folder.
 
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -38,12 +38,10 @@ pub enum Error {
         source: io::Error,
     },
     /// Too large.
-    #[error("code '{uri}' has {found} bytes: at most {MAX_CODE_BYTES} are loaded")]
+    #[error("code '{uri}' has more than {MAX_CODE_BYTES} bytes, the most that is loaded")]
     TooLarge {
         /// The URI.
         uri: String,
-        /// Bytes.
-        found: u64,
     },
     /// Not the code that was meant.
     #[error("code '{uri}' has the sha256 {found}: expected {expected}")]
@@ -103,11 +101,17 @@ fn fetch(uri: &str) -> Result<Vec<u8>, Error> {
         let path = String::from_utf8(percent_decode(path).map_err(malformed)?)
             .map_err(|_| malformed("its path is not UTF-8"))?;
         let unreadable = |source| Error::Unreadable { uri: uri.to_owned(), source };
-        let found = std::fs::metadata(&path).map_err(unreadable)?.len();
-        if found > MAX_CODE_BYTES {
-            return Err(Error::TooLarge { uri: uri.to_owned(), found });
+        // A pipe or a device could be read for ever.
+        if !std::fs::metadata(&path).map_err(unreadable)?.is_file() {
+            return Err(malformed("it is not a regular file"));
         }
-        return std::fs::read(path).map_err(unreadable);
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(path).map_err(unreadable)?;
+        file.take(MAX_CODE_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.len() as u64 > MAX_CODE_BYTES {
+            return Err(Error::TooLarge { uri: shorten(uri) });
+        }
+        return Ok(bytes);
     }
     if let Some(rest) = uri.strip_prefix("data:") {
         return data_uri(rest).map_err(|reason| Error::Malformed { uri: shorten(uri), reason });
@@ -209,7 +213,9 @@ mod tests {
         let get = |uri: &str| cache.get(&Code { uri: uri.to_owned(), sha256: None }).map(|(bytes, _)| bytes);
         assert_eq!(get("data:,a%20b").unwrap(), b"a b");
         assert_eq!(get("data:text/x-sh;base64,aGk=").unwrap(), b"hi");
-        for bad in ["data:base64", "data:,%2", "data:;base64,!", "ftp://x", "../../etc/passwd"] {
+        for bad in
+            ["file:///dev/zero", "file:///", "data:base64", "data:,%2", "data:;base64,!", "ftp://x", "../../etc/passwd"]
+        {
             assert!(get(bad).is_err(), "{bad}");
         }
     }

@@ -11,6 +11,10 @@ use crate::model::{Decision, Temperature, Version, Window, Windows};
 
 /// Loads of an app that its lead is measured over.
 const RECENT_LOADS: usize = 8;
+/// No window reaches further, ms: ten years, for decisions of others that mean "for ever".
+const MOST_MS: i64 = 3_652 * 86_400_000;
+/// No decision is asked more instances of.
+const MOST_INSTANCES: usize = 1_000;
 
 /// Something to do about an app. `T` is what an instance is to the caller.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,10 +36,14 @@ pub struct WarmSet<T> {
     /// While the feed is being read for the first time, old decisions must not start anything.
     held: bool,
     idle_memory: IdleMemory,
+    /// Loaded, idle and busy.
+    instances: usize,
 }
 
 #[derive(Debug)]
 struct App<T> {
+    /// Whether this node knows what to load.
+    loadable: bool,
     plan: Option<ReceivedPlan>,
     idle: Vec<Idle<T>>,
     busy: usize,
@@ -65,6 +73,8 @@ struct Idle<T> {
     memory_mb: f64,
     /// Whether it has executed anything since it was loaded.
     used: bool,
+    /// Since when it has been idle.
+    since_ms: i64,
 }
 
 /// What an app's windows say at a moment.
@@ -103,6 +113,7 @@ pub struct AppView {
 impl<T> Default for App<T> {
     fn default() -> Self {
         Self {
+            loadable: false,
             plan: None,
             idle: Vec::new(),
             busy: 0,
@@ -142,7 +153,8 @@ impl<T> App<T> {
         let default = [Window::keep_alive(default_keep_alive_ms)];
         let windows: &[Window] = plan.map_or(&default, |plan| &plan.windows);
         let lead_ms = self.lead_ms();
-        let idle_ms = now_ms - idle_since_ms;
+        // An end ahead of this node's clock, by the decision of a platform whose clock is, counts as now.
+        let idle_ms = (now_ms - idle_since_ms).max(0);
         let expires_ms = plan.map(|plan| plan.valid_until_ms);
         let sooner = |at_ms: i64| Some(expires_ms.map_or(at_ms, |expires_ms| expires_ms.min(at_ms)));
         let Some(window) = windows.iter().find(|window| idle_ms < window.until_ms) else {
@@ -152,12 +164,12 @@ impl<T> App<T> {
         // loaded and measured again.
         let begins_ms = window.from_ms - lead_ms.min(window.from_ms / 2);
         if idle_ms < begins_ms {
-            let until_ms = sooner(idle_since_ms + begins_ms);
+            let until_ms = sooner(now_ms + begins_ms - idle_ms);
             return Wish { until_ms, why_not: "its next window is yet to come", ..none };
         }
         // Keep-alive keeps what there is; only a window that lies ahead loads.
         let have = if window.from_ms > 0 { plan.map_or(0, |plan| plan.instances) } else { 0 };
-        let until_ms = sooner(idle_since_ms + window.until_ms);
+        let until_ms = sooner(now_ms + window.until_ms - idle_ms);
         Wish { keep: instances, have, until_ms, why_not: "more instances than the decision asks for" }
     }
 }
@@ -173,6 +185,7 @@ impl<T> WarmSet<T> {
             retry_ms,
             held: true,
             idle_memory: IdleMemory::default(),
+            instances: 0,
         }
     }
 
@@ -185,26 +198,46 @@ impl<T> WarmSet<T> {
         apps.into_iter().flat_map(|app| self.reconcile(&app, now_ms)).collect()
     }
 
-    /// Takes a decision over, unless it is not newer than the last one about the app; says whether it did.
-    pub fn decide(&mut self, decision: &Decision, now_ms: i64) -> Option<Vec<Command<T>>> {
+    /// Takes a decision over, unless it is not newer than the last one about the app; says whether it did. Only a
+    /// `loadable` app, one whose code this node knows, is loaded ahead of time.
+    pub fn decide(&mut self, decision: &Decision, loadable: bool, now_ms: i64) -> Option<Vec<Command<T>>> {
         let key = self.key(&decision.app);
         let app = self.apps.entry(Arc::clone(&key)).or_default();
         if app.plan.as_ref().is_some_and(|plan| decision.version <= plan.version) {
             return None;
         }
+        let bounded = |ms: i64| ms.clamp(0, MOST_MS);
+        app.loadable = loadable;
         app.plan = Some(ReceivedPlan {
             version: decision.version,
-            windows: decision.windows.clone(),
+            windows: decision
+                .windows
+                .iter()
+                .map(|window| Window { from_ms: bounded(window.from_ms), until_ms: bounded(window.until_ms) })
+                .collect(),
             idle_since_ms: decision.idle_since_ms,
-            instances: decision.instances as usize,
+            instances: (decision.instances as usize).min(MOST_INSTANCES),
             valid_until_ms: decision.valid_until_ms,
         });
         Some(self.reconcile(&key, now_ms))
     }
 
-    /// The pipeline has forgotten the app.
-    pub fn forget(&mut self, app: &str, now_ms: i64) -> Vec<Command<T>> {
+    /// The app's code has become known.
+    pub fn became_loadable(&mut self, app: &str, now_ms: i64) -> Vec<Command<T>> {
+        let Some(entry) = self.apps.get_mut(app) else { return Vec::new() };
+        entry.loadable = true;
+        let key = self.key(app);
+        self.reconcile(&key, now_ms)
+    }
+
+    /// The pipeline has forgotten the app, as of `version` where it says so.
+    pub fn forget(&mut self, app: &str, version: Option<Version>, now_ms: i64) -> Vec<Command<T>> {
         let Some((key, entry)) = self.apps.get_key_value(app) else { return Vec::new() };
+        if let (Some(version), Some(plan)) = (version, &entry.plan)
+            && version <= plan.version
+        {
+            return Vec::new();
+        }
         let key = Arc::clone(key);
         if entry.idle.is_empty() && entry.busy == 0 && entry.loading == 0 {
             if let Some(entry) = self.apps.remove(&key)
@@ -234,6 +267,7 @@ impl<T> WarmSet<T> {
     pub fn discard(&mut self, app: &str) {
         if let Some(entry) = self.apps.get_mut(app) {
             entry.busy = entry.busy.saturating_sub(1);
+            self.instances -= 1;
         }
     }
 
@@ -246,6 +280,7 @@ impl<T> WarmSet<T> {
     pub fn start_busy(&mut self, app: &str) {
         let key = self.key(app);
         self.apps.entry(key).or_default().busy += 1;
+        self.instances += 1;
     }
 
     /// Loading the app took so long.
@@ -261,7 +296,8 @@ impl<T> WarmSet<T> {
         let key = self.key(app);
         let entry = self.apps.entry(Arc::clone(&key)).or_default();
         entry.loading = entry.loading.saturating_sub(1);
-        entry.idle.push(Idle { instance, memory_mb, used: false });
+        entry.idle.push(Idle { instance, memory_mb, used: false, since_ms: now_ms });
+        self.instances += 1;
         self.idle_memory.add(memory_mb, now_ms);
         self.reconcile(&key, now_ms)
     }
@@ -271,6 +307,7 @@ impl<T> WarmSet<T> {
         if let Some(entry) = self.apps.get_mut(app) {
             entry.loading = entry.loading.saturating_sub(1);
             entry.busy += 1;
+            self.instances += 1;
         }
     }
 
@@ -291,7 +328,7 @@ impl<T> WarmSet<T> {
         let entry = self.apps.entry(Arc::clone(&key)).or_default();
         entry.busy = entry.busy.saturating_sub(1);
         entry.idle_since_ms = Some(now_ms);
-        entry.idle.push(Idle { instance, memory_mb, used: true });
+        entry.idle.push(Idle { instance, memory_mb, used: true, since_ms: now_ms });
         self.idle_memory.add(memory_mb, now_ms);
         self.reconcile(&key, now_ms)
     }
@@ -302,6 +339,7 @@ impl<T> WarmSet<T> {
         let entry = self.apps.entry(Arc::clone(&key)).or_default();
         entry.busy = entry.busy.saturating_sub(1);
         entry.idle_since_ms = Some(now_ms);
+        self.instances -= 1;
         self.reconcile(&key, now_ms)
     }
 
@@ -310,12 +348,26 @@ impl<T> WarmSet<T> {
         let key = self
             .apps
             .iter()
-            .filter(|(_, entry)| !entry.idle.is_empty())
-            .min_by_key(|(_, entry)| entry.idle_since_ms())
-            .map(|(key, _)| Arc::clone(key))?;
+            .filter_map(|(key, entry)| entry.idle.first().map(|idle| (idle.since_ms, key)))
+            .min()
+            .map(|(_, key)| Arc::clone(key))?;
         let idle = self.apps.get_mut(&key)?.idle.remove(0);
         self.idle_memory.remove(idle.memory_mb, now_ms);
+        self.instances -= 1;
         Some((key, idle.instance))
+    }
+
+    /// Takes out the idle instances that have ended by themselves. O(apps): for now and then.
+    pub fn remove_dead(&mut self, has_died: impl Fn(&T) -> bool, now_ms: i64) -> Vec<(Arc<str>, T)> {
+        let mut dead = Vec::new();
+        for (key, entry) in &mut self.apps {
+            for idle in entry.idle.extract_if(.., |idle| has_died(&idle.instance)) {
+                self.idle_memory.remove(idle.memory_mb, now_ms);
+                dead.push((Arc::clone(key), idle.instance));
+            }
+        }
+        self.instances -= dead.len();
+        dead
     }
 
     /// Does what is due by `now_ms`.
@@ -345,7 +397,7 @@ impl<T> WarmSet<T> {
 
     /// Instances loaded, idle and busy.
     pub fn loaded_instances(&self) -> usize {
-        self.apps.values().map(|entry| entry.idle.len() + entry.busy).sum()
+        self.instances
     }
 
     /// The apps with a decision or something loaded, by name.
@@ -374,7 +426,10 @@ impl<T> WarmSet<T> {
 
     /// Every idle instance, for the end.
     pub fn drain(&mut self) -> Vec<T> {
-        self.apps.values_mut().flat_map(|entry| entry.idle.drain(..)).map(|idle| idle.instance).collect()
+        let idle = self.apps.values_mut().flat_map(|entry| entry.idle.drain(..));
+        let idle: Vec<T> = idle.map(|idle| idle.instance).collect();
+        self.instances -= idle.len();
+        idle
     }
 
     fn key(&self, app: &str) -> Arc<str> {
@@ -390,9 +445,10 @@ impl<T> WarmSet<T> {
             // The one used longest ago stands first.
             let idle = entry.idle.remove(0);
             self.idle_memory.remove(idle.memory_mb, now_ms);
+            self.instances -= 1;
             commands.push(Command::Unload(Arc::clone(key), idle.instance, wish.why_not));
         }
-        if !self.held && now_ms >= entry.no_load_before_ms {
+        if !self.held && entry.loadable && now_ms >= entry.no_load_before_ms {
             let missing = wish.have.saturating_sub(entry.idle.len() + entry.loading);
             entry.loading += missing;
             commands.extend((0..missing).map(|_| Command::Load(Arc::clone(key))));
@@ -400,12 +456,14 @@ impl<T> WarmSet<T> {
         // A load that failed is tried again within the window.
         let retry_ms = Some(entry.no_load_before_ms).filter(|retry_ms| wish.have > 0 && now_ms < *retry_ms);
         let until_ms = [wish.until_ms, retry_ms].into_iter().flatten().min();
-        self.look_again(key, until_ms);
+        self.look_again(key, until_ms, now_ms);
         commands
     }
 
-    fn look_again(&mut self, key: &Arc<str>, at_ms: Option<i64>) {
+    fn look_again(&mut self, key: &Arc<str>, at_ms: Option<i64>, now_ms: i64) {
         let Some(entry) = self.apps.get_mut(key) else { return };
+        // Never at once: what can't be done now can't be done without time passing.
+        let at_ms = at_ms.map(|at_ms| at_ms.max(now_ms + 1));
         if entry.due_ms == at_ms {
             return;
         }
@@ -516,7 +574,7 @@ mod tests {
     fn a_window_ahead_unloads_then_loads_earlier_by_the_lead() {
         let mut set = set();
         set.note_load("a", 7);
-        assert!(set.decide(&decision(1, 0, &[(100, 200)], 1), 0).is_some());
+        assert!(set.decide(&decision(1, 0, &[(100, 200)], 1), true, 0).is_some());
         let (_, commands) = execute(&mut set, 5, 10);
         assert_eq!(unloads(&commands), 1, "not loaded at 0");
         assert_eq!(set.next_due_ms(), Some(103));
@@ -533,7 +591,7 @@ mod tests {
     #[test]
     fn an_arrival_before_its_pre_warm_cancels_it() {
         let mut set = set();
-        set.decide(&decision(1, 0, &[(100, 200)], 1), 0);
+        set.decide(&decision(1, 0, &[(100, 200)], 1), true, 0);
         set.start_busy("a");
         assert_eq!(loads(&set.tick(150)), 0);
         set.release("a", 1, 100.0, 160);
@@ -543,18 +601,18 @@ mod tests {
     #[test]
     fn decisions_that_are_not_newer_are_dropped() {
         let mut set = set();
-        assert!(set.decide(&decision(5, 0, &[(0, 100)], 1), 0).is_some());
-        assert!(set.decide(&decision(5, 0, &[(0, 900)], 1), 0).is_none());
-        assert!(set.decide(&decision(4, 0, &[(0, 900)], 1), 0).is_none());
+        assert!(set.decide(&decision(5, 0, &[(0, 100)], 1), true, 0).is_some());
+        assert!(set.decide(&decision(5, 0, &[(0, 900)], 1), true, 0).is_none());
+        assert!(set.decide(&decision(4, 0, &[(0, 900)], 1), true, 0).is_none());
         let mut newer = decision(0, 0, &[(0, 900)], 1);
         newer.version.epoch = 1;
-        assert!(set.decide(&newer, 0).is_some());
+        assert!(set.decide(&newer, true, 0).is_some());
     }
 
     #[test]
     fn a_decision_that_expired_gives_way_to_the_default() {
         let mut set = set();
-        set.decide(&decision(1, 0, &[(0, 5_000_000)], 1), 0);
+        set.decide(&decision(1, 0, &[(0, 5_000_000)], 1), true, 0);
         execute(&mut set, 0, 999_900);
         assert_eq!(set.next_due_ms(), Some(1_000_000));
         assert_eq!(unloads(&set.tick(1_000_000)), 0, "the default of 600 still holds");
@@ -564,20 +622,20 @@ mod tests {
     #[test]
     fn instances_are_pre_warmed_and_kept_by_number() {
         let mut set = set();
-        set.decide(&decision(1, 0, &[(100, 200)], 3), 0);
+        set.decide(&decision(1, 0, &[(100, 200)], 3), true, 0);
         assert_eq!(loads(&set.tick(100)), 3);
         for instance in 0..3 {
             set.loaded("a", instance, 100.0, 101);
         }
-        set.decide(&decision(2, 0, &[(0, 200)], 2), 110);
+        set.decide(&decision(2, 0, &[(0, 200)], 2), true, 110);
         assert_eq!(set.loaded_instances(), 2);
     }
 
     #[test]
     fn old_decisions_start_nothing_while_the_feed_is_read_for_the_first_time() {
         let mut set: WarmSet<u32> = WarmSet::new(600, 50);
-        set.decide(&decision(1, 0, &[(100, 200)], 1), 150);
-        let commands = set.decide(&decision(2, 140, &[(100, 200)], 1), 150).unwrap();
+        set.decide(&decision(1, 0, &[(100, 200)], 1), true, 150);
+        let commands = set.decide(&decision(2, 140, &[(100, 200)], 1), true, 150).unwrap();
         assert!(commands.is_empty());
         assert_eq!(loads(&set.begin(150)), 0, "the newest one's window is yet to come");
         assert_eq!(loads(&set.tick(240)), 1);
@@ -586,10 +644,10 @@ mod tests {
     #[test]
     fn a_load_that_failed_is_tried_again_later() {
         let mut set = set();
-        set.decide(&decision(1, 0, &[(100, 2000)], 1), 0);
+        set.decide(&decision(1, 0, &[(100, 2000)], 1), true, 0);
         assert_eq!(loads(&set.tick(100)), 1);
         assert!(set.load_failed("a", 110).is_empty());
-        assert_eq!(loads(&set.decide(&decision(2, 0, &[(100, 3000)], 1), 120).unwrap()), 0);
+        assert_eq!(loads(&set.decide(&decision(2, 0, &[(100, 3000)], 1), true, 120).unwrap()), 0);
         assert_eq!(loads(&set.tick(159)), 0);
         assert_eq!(loads(&set.tick(160)), 1);
     }
@@ -606,12 +664,60 @@ mod tests {
     }
 
     #[test]
+    fn an_end_ahead_of_the_clock_counts_as_now() {
+        let mut set = set();
+        set.decide(&decision(1, 60_000, &[(0, 600)], 1), true, 0);
+        assert_eq!(unloads(&execute(&mut set, 0, 10).1), 0);
+        assert_eq!(execute(&mut set, 20, 30).0, Some(Temperature::Warm));
+    }
+
+    #[test]
+    fn a_decision_for_ever_stays_within_bounds() {
+        let mut set = set();
+        set.decide(&decision(1, 0, &[(0, i64::MAX)], u32::MAX), true, 0);
+        execute(&mut set, 0, 10);
+        assert!(set.tick(999_999).is_empty());
+        let mut later = decision(2, 999_000, &[(5, i64::MAX)], u32::MAX);
+        later.valid_until_ms = i64::MAX;
+        assert!(loads(&set.decide(&later, true, 999_999).unwrap()) <= MOST_INSTANCES);
+    }
+
+    #[test]
+    fn what_this_node_cannot_load_is_not_tried() {
+        let mut set = set();
+        set.decide(&decision(1, 0, &[(100, 2000)], 1), false, 0);
+        assert_eq!(loads(&set.tick(100)), 0);
+        assert_eq!(loads(&set.became_loadable("a", 150)), 1);
+    }
+
+    #[test]
+    fn the_one_idle_for_longest_is_evicted() {
+        let mut set = set();
+        execute(&mut set, 0, 10);
+        set.decide(&Decision { app: "b".to_owned(), ..decision(1, 0, &[(50, 500)], 1) }, true, 20);
+        set.loaded("b", 7, 100.0, 60);
+        assert_eq!(
+            set.evict(70).map(|(app, _)| app.to_string()).as_deref(),
+            Some("a"),
+            "not the one just loaded ahead"
+        );
+    }
+
+    #[test]
+    fn a_tombstone_that_is_not_newer_forgets_nothing() {
+        let mut set = set();
+        set.decide(&decision(9, 0, &[(100, 200)], 1), true, 0);
+        set.forget("a", Some(Version { epoch: 0, position: 9 }), 10);
+        assert_eq!(set.view(10).len(), 1);
+    }
+
+    #[test]
     fn a_tombstone_forgets_the_app() {
         let mut set = set();
-        set.decide(&decision(9, 0, &[(100, 200)], 1), 0);
-        assert!(set.forget("a", 10).is_empty());
+        set.decide(&decision(9, 0, &[(100, 200)], 1), true, 0);
+        assert!(set.forget("a", Some(Version { epoch: 0, position: 10 }), 10).is_empty());
         assert!(set.view(10).is_empty() && set.next_due_ms().is_none());
-        assert!(set.decide(&decision(3, 0, &[(0, 1)], 1), 20).is_some());
+        assert!(set.decide(&decision(3, 0, &[(0, 1)], 1), true, 20).is_some());
     }
 
     proptest! {
@@ -630,7 +736,7 @@ mod tests {
                     1 => { set.start_busy("a"); next += 1; alive += 1; held.push(next) }
                     2 => if let Some(instance) = held.pop() { commands.extend(set.release("a", instance, 10.0, now)) },
                     3 => if held.pop().is_some() { alive -= 1; commands.extend(set.lost("a", now)) },
-                    4 => { position += 1; commands.extend(set.decide(&decision(position, now, &[(wait, 3 * wait)], 2), now).unwrap()) }
+                    4 => { position += 1; commands.extend(set.decide(&decision(position, now, &[(wait, 3 * wait)], 2), true, now).unwrap()) }
                     _ => if set.evict(now).is_some() { alive -= 1 },
                 }
                 let mut rest = commands;

@@ -218,8 +218,14 @@ impl TableConsumer {
                 return Ok(());
             }
         };
+        let topic = metadata.topics().first();
+        if let Some(error) = topic.and_then(|topic| topic.error()) {
+            let error = RDKafkaErrorCode::from(error);
+            self.health().down(&format!("topic {} can't be read: {error}", self.topic));
+            return Ok(());
+        }
         self.health().up();
-        let found = metadata.topics().first().map_or(0, |topic| topic.partitions().len() as i32);
+        let found = topic.map_or(0, |topic| topic.partitions().len() as i32);
         if found > self.partitions {
             let mut added = TopicPartitionList::new();
             for partition in self.partitions..found {

@@ -9,7 +9,7 @@ mod topics;
 pub use client::{Health, check_options};
 pub use consumer::{Change, GroupConsumer, Position, TableConsumer};
 pub use embedded::Embedded;
-pub use producer::{Producer, Record};
+pub use producer::{Producer, Record, VERSION_HEADER};
 pub use topics::{Wanted, ensure};
 
 use rdkafka::error::KafkaError;

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use rdkafka::Message;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::DeliveryResult;
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 
 use crate::config::Kafka;
+use crate::model::Version;
 use crate::shutdown::Shutdown;
 
 use super::Error;
@@ -27,6 +28,9 @@ const WRITING: [(&str, &str); 7] = [
     ("queue.buffering.max.kbytes", "65536"),
 ];
 
+/// Version of a decision or tombstone: `epoch/position`.
+pub const VERSION_HEADER: &str = "pilotlight-version";
+
 /// One record to write. No payload: a tombstone.
 #[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
@@ -38,6 +42,8 @@ pub struct Record<'a> {
     pub payload: Option<&'a [u8]>,
     /// Time of the record, epoch ms; `None`: now.
     pub timestamp_ms: Option<i64>,
+    /// Goes into the header [`VERSION_HEADER`], where even a tombstone has it.
+    pub version: Option<Version>,
 }
 
 /// Records that will never be delivered.
@@ -99,6 +105,10 @@ impl Producer {
         }
         if let Some(timestamp_ms) = record.timestamp_ms {
             base = base.timestamp(timestamp_ms);
+        }
+        if let Some(Version { epoch, position }) = record.version {
+            let value = format!("{epoch}/{position}");
+            base = base.headers(OwnedHeaders::new().insert(Header { key: VERSION_HEADER, value: Some(&value) }));
         }
         match self.0.send(base) {
             Ok(()) => Ok(true),

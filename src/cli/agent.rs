@@ -10,7 +10,7 @@ use crate::server::{self, Site, render};
 use crate::shutdown;
 use crate::telemetry::Metrics;
 
-use super::{Common, parse_speed, runtime, site};
+use super::{Common, block_on, finish_serving, parse_speed, site};
 
 /// Options of `agent`.
 #[derive(Debug, Args)]
@@ -33,7 +33,7 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
         common.settings(&[("agent.listen", options.listen.clone()), ("agent.apps", options.apps.clone())])?;
     let settings = settings.sped_up(options.speed);
     let metrics = Metrics::default();
-    runtime()?.block_on(async {
+    block_on(async {
         let listener = server::bind(settings.agent.listen).await?;
         let agent = Agent::build(&settings, &metrics, options.speed, None)?;
         info!(address = %settings.agent.listen, "agent starts");
@@ -50,7 +50,7 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
         let routes = agent.routes().merge(server::routes(site));
         let serving = tokio::spawn(server::serve(listener, routes, shutdown.clone()));
         let result = agent.run(shutdown).await;
-        serving.abort();
+        finish_serving(serving).await;
         info!("agent ended");
         Ok(result?)
     })

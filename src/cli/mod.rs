@@ -145,8 +145,17 @@ fn parse_speed(text: &str) -> Result<f64, String> {
     if (0.001..=1e6).contains(&speed) { Ok(speed) } else { Err("expected a number from 0.001 to 1000000".to_owned()) }
 }
 
-/// A tokio runtime for the edges.
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+/// Runs the asynchronous edges to the end of `main`, and does not wait for what hangs beyond it.
+fn block_on<T>(main: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     use anyhow::Context;
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads can be started")
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads can be started")?;
+    let result = runtime.block_on(main);
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    result
+}
+
+/// Lets the last answers out of the server, which has been told to end.
+async fn finish_serving(serving: tokio::task::JoinHandle<std::io::Result<()>>) {
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(2), serving).await;
 }

@@ -11,7 +11,7 @@ use crate::server::{self, Site, render};
 use crate::shutdown;
 use crate::telemetry::Metrics;
 
-use super::{Common, parse_speed, runtime, site};
+use super::{Common, block_on, finish_serving, parse_speed, site};
 
 /// Options of `pipeline`.
 #[derive(Debug, Args)]
@@ -42,7 +42,7 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
     let metrics = Metrics::default();
     let pipeline = Pipeline::build(&settings, &metrics)?;
     let handle = pipeline.handle();
-    runtime()?.block_on(async {
+    block_on(async {
         let listener = server::bind(settings.server.listen).await?;
         info!(address = %settings.server.listen, policy = settings.policy.name, "pipeline starts");
         let (trigger, shutdown) = shutdown::channel();
@@ -63,7 +63,7 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
         let running = tokio::task::spawn_blocking(move || pipeline.run(&shutdown));
         // However the pipeline ends, the process ends with it.
         let result = running.await.context("the pipeline's thread broke off")?;
-        serving.abort();
+        finish_serving(serving).await;
         info!("pipeline ended");
         Ok(result?)
     })

@@ -1,18 +1,21 @@
 //! `pilotlight replay`
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::bus::{self, Producer};
+use crate::config::Settings;
 use crate::shutdown::{self, Shutdown};
 use crate::simulate::traces::{self, Trace};
 use crate::simulate::{Drive, Target};
 
-use super::{Common, Usage, parse_speed, runtime};
+use super::{Common, Usage, block_on, parse_speed};
 
 /// Options of `replay`.
 #[derive(Debug, Args)]
@@ -48,45 +51,43 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
         eprintln!("{} rows or cells of the trace could not be read and are left out", trace.skipped());
     }
     let total = trace.invocations().min(options.limit.unwrap_or(u64::MAX));
-    let played = AtomicU64::new(0);
+    let played = Arc::new(AtomicU64::new(0));
     let drive = Drive {
         functions: trace.functions(),
         arrivals: Box::new(trace.arrivals().take(usize::try_from(total).unwrap_or(usize::MAX))),
         speed: options.speed,
         progress: &played,
     };
-    let (trigger, shutdown) = shutdown::channel();
-    let runtime = runtime()?;
-    let entered = runtime.enter();
-    trigger.fire_on_signals();
-    drop(entered);
     let words: Vec<&str> = options.to.iter().map(String::as_str).collect();
-    let summary = std::thread::scope(|scope| {
-        let (done, watching) = shutdown::channel();
-        let played = &played;
-        scope.spawn(move || show_progress(total, played, &watching));
-        let result: anyhow::Result<String> = match words[..] {
-            ["bus"] => {
-                let played = || -> anyhow::Result<()> {
-                    bus::ensure(&settings.kafka, &settings.topics, &shutdown)?;
-                    let producer = Producer::open(&settings.kafka, "publishing events")?;
-                    drive.to_bus(&producer, &settings.topics.invocations, &shutdown)?;
-                    if !producer.finish(Duration::from_secs(30)) {
-                        anyhow::bail!("the broker did not take all events within 30 s");
-                    }
-                    Ok(())
-                };
-                played().map(|()| format!("published to {}", settings.topics.invocations))
-            }
-            ["agent", url] => runtime.block_on(to_agent(url, drive, &trace, options, shutdown.clone())),
+    block_on(async {
+        let (trigger, shutdown) = shutdown::channel();
+        trigger.fire_on_signals();
+        let bar = ProgressBar::new(total);
+        let showing = tokio::spawn(show_progress(bar.clone(), Arc::clone(&played)));
+        let result = match words[..] {
+            ["bus"] => tokio::task::block_in_place(|| to_bus(&settings, drive, &shutdown)),
+            ["agent", url] => to_agent(url, drive, &trace, options, shutdown.clone()).await,
             _ => Err(Usage(format!("--to '{}': expected 'bus', or 'agent' and its URL", words.join(" "))).into()),
         };
-        done.fire();
-        result
-    })?;
-    let cut = if shutdown.is_requested() { " (ended early)" } else { "" };
-    println!("{} of {total} invocations {summary}{cut}", played.load(Ordering::Relaxed));
-    Ok(())
+        showing.abort();
+        bar.finish_and_clear();
+        let summary = result?;
+        let cut = if shutdown.is_requested() { " (ended early)" } else { "" };
+        println!("{} of {total} invocations {summary}{cut}", played.load(Ordering::Relaxed));
+        Ok(())
+    })
+}
+
+fn to_bus(settings: &Settings, drive: Drive<'_>, shutdown: &Shutdown) -> anyhow::Result<String> {
+    bus::ensure(&settings.kafka, &settings.topics, shutdown)?;
+    let producer = Producer::open(&settings.kafka, "publishing events")?;
+    let topic = &settings.topics.invocations;
+    drive.to_bus(&producer, topic, shutdown)?;
+    anyhow::ensure!(producer.finish(Duration::from_secs(30)), "the broker did not take all events within 30 s");
+    if let Some((count, error)) = producer.take_failures() {
+        return Err(error).with_context(|| format!("{count} events were not published"));
+    }
+    Ok(format!("published to {topic}"))
 }
 
 async fn to_agent(
@@ -109,16 +110,14 @@ async fn to_agent(
     Ok(format!("invoked at {url}: {ok} answered, {failed} failed, {unreachable} without an answer"))
 }
 
-/// A progress bar where there is a terminal; nothing elsewhere.
-fn show_progress(total: u64, played: &AtomicU64, done: &Shutdown) {
-    let bar = ProgressBar::new(total);
+/// A progress bar where there is a terminal; nothing elsewhere. Never ends by itself.
+async fn show_progress(bar: ProgressBar, played: Arc<AtomicU64>) {
     let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} invocations, {eta} to go");
     if let Ok(style) = style {
         bar.set_style(style);
     }
-    while !done.is_requested() {
+    loop {
         bar.set_position(played.load(Ordering::Relaxed));
-        done.sleep(Duration::from_millis(200));
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    bar.finish_and_clear();
 }

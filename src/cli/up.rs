@@ -22,7 +22,7 @@ use crate::simulate::traces::{self, Trace};
 use crate::simulate::{Arrival, Drive, Function, Target, Workload};
 use crate::telemetry::Metrics;
 
-use super::{Common, Usage, parse_speed, runtime, site};
+use super::{Common, Usage, block_on, finish_serving, parse_speed, site};
 
 /// Options of `up`.
 #[derive(Debug, Args)]
@@ -32,7 +32,7 @@ use super::{Common, Usage, parse_speed, runtime, site};
                         processes of this machine. Times and idle memory are those of the workload, which runs faster than\n\
                         the clock on the wall: at 240×, two minutes are eight hours.")]
 pub(super) struct Options {
-    /// For how long, on the wall; without it, until Ctrl-C
+    /// For how long, on the wall; without it, until Ctrl-C, or 90 days of the workload have passed
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_for)]
     duration: Option<Duration>,
     /// Which variant of the built-in workload
@@ -61,8 +61,9 @@ enum Format {
     Json,
 }
 
-/// Longest run: the built-in workload is laid out ahead.
+/// Longest run, on the wall and in the workload's time: the built-in workload is laid out ahead.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
+const LONGEST_WORKLOAD: Duration = Duration::from_secs(90 * 24 * 3600);
 /// From one status line to the next.
 const STATUS: Duration = Duration::from_secs(5);
 
@@ -141,7 +142,7 @@ pub(super) fn run(common: &Common, options: Options) -> anyhow::Result<()> {
         Some(folder) => Play::Trace(traces::open(folder)?),
         None => Play::Workload(Workload::new(options.seed)),
     };
-    runtime()?.block_on(async {
+    block_on(async {
         let listener = server::bind(settings.agent.listen).await?;
         settings.agent.listen = listener.local_addr().context("the port just taken has no address")?;
         let _bus = Embedded::start(&mut settings)?;
@@ -223,7 +224,8 @@ impl<'a> Session<'a> {
         self.register(&target, play).await?;
         self.began = Instant::now();
         let speed = self.options.speed;
-        let duration = self.options.duration.unwrap_or(LONGEST);
+        let longest = LONGEST.min(LONGEST_WORKLOAD.div_f64(speed));
+        let duration = self.options.duration.unwrap_or(longest).min(longest);
         eprintln!(
             "{} apps at {speed}× on an embedded, memory-only bus; functions, page and metrics at {url}",
             self.node.apps().len()
@@ -323,7 +325,7 @@ impl Running {
         self.stop.fire();
         self.agent.await.context("the agent's task broke off")??;
         self.pipeline.await.context("the pipeline's thread broke off")??;
-        self.serving.abort();
+        finish_serving(self.serving).await;
         Ok(())
     }
 }

@@ -9,6 +9,8 @@ use crate::model::Invocation;
 
 /// Longest name of an app or function, bytes.
 pub const MAX_NAME_BYTES: usize = 512;
+const MAX_RUNTIME_BYTES: usize = 64;
+const MAX_URI_BYTES: usize = 4096;
 /// The last millisecond of the year 9999.
 const MAX_TIME_MS: i64 = 253_402_300_799_999;
 
@@ -110,6 +112,19 @@ fn check(invocation: &Invocation) -> Result<(), Reason> {
             return Err(bad(field, format!("{} bytes long", name.len()), "1 to 512 bytes"));
         }
     }
+    // These are kept for each app and go into its decisions.
+    if let Some(runtime) = invocation.runtime.as_ref().filter(|runtime| runtime.len() > MAX_RUNTIME_BYTES) {
+        return Err(bad("runtime", format!("{} bytes long", runtime.len()), "at most 64 bytes"));
+    }
+    if let Some(code) = &invocation.code {
+        if code.uri.len() > MAX_URI_BYTES {
+            return Err(bad("code.uri", format!("{} bytes long", code.uri.len()), "at most 4096 bytes"));
+        }
+        let is_digest = |text: &String| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if let Some(digest) = code.sha256.as_ref().filter(|digest| !is_digest(digest)) {
+            return Err(bad("code.sha256", format!("{} bytes long", digest.len()), "64 hexadecimal digits"));
+        }
+    }
     let started_at_ms = invocation.started_at_ms;
     if !(0..=MAX_TIME_MS).contains(&started_at_ms) {
         return Err(bad("started_at_ms", started_at_ms, "epoch milliseconds between the years 1970 and 9999"));
@@ -148,7 +163,7 @@ mod tests {
         let invocation = decode(Some(GOOD.as_bytes()), Some(0), &LIMITS).unwrap();
         assert_eq!((&*invocation.app, &*invocation.function, invocation.ended_at_ms()), ("a", "f", 1003));
         let full = r#"{"app":"a","function":"f","started_at_ms":1,"duration_ms":2,"trigger":"Timer","status":"ok",
-            "temperature":"cold","code":{"uri":"file:///x","sha256":"00"},"memory_mb":128,"new":{"in":["v2"]}}"#;
+            "temperature":"cold","code":{"uri":"file:///x"},"memory_mb":128,"new":{"in":["v2"]}}"#;
         insta::assert_json_snapshot!(decode(Some(full.as_bytes()), None, &LIMITS).unwrap(), @r#"
         {
           "app": "a",
@@ -160,8 +175,7 @@ mod tests {
           "status": "ok",
           "temperature": "cold",
           "code": {
-            "uri": "file:///x",
-            "sha256": "00"
+            "uri": "file:///x"
           }
         }
         "#);

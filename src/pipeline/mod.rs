@@ -137,6 +137,9 @@ impl Pipeline {
         }
         self.status.ready.store(false, Ordering::Relaxed);
         let delivered = producer.finish(Duration::from_secs(5));
+        if let Some((_, error)) = producer.take_failures() {
+            return Err(error.into());
+        }
         if !delivered {
             info!("the broker does not answer: decisions that wait are dropped; the next start publishes them");
         }
@@ -202,8 +205,12 @@ impl Run<'_> {
         let shard = self.shard(message.topic(), message.partition());
         let decision = shard.apply(&invocation, message.offset(), decider);
         let forgotten = shard.forget_silent(decider);
+        // The event's time, so that a record that is published again is the same to the byte; but none that the broker
+        // could find too far ahead, having taken the event itself.
+        let ended_at_ms = invocation.ended_at_ms();
+        let timestamp_ms = received_ms.map_or(ended_at_ms, |received_ms| ended_at_ms.min(received_ms));
         if let Some(decision) = decision {
-            self.publish(&decision)?;
+            self.publish(&decision, timestamp_ms)?;
         }
         for app in forgotten {
             debug!(%app, "forgotten after long silence");
@@ -212,13 +219,14 @@ impl Run<'_> {
                 topic: &self.pipeline.settings.topics.decisions,
                 key: &app,
                 payload: None,
-                timestamp_ms: None,
+                timestamp_ms: Some(timestamp_ms),
+                version: Some(decider.version(message.offset())),
             })?;
         }
         Ok(())
     }
 
-    fn publish(&mut self, decision: &Decision) -> Result<(), Error> {
+    fn publish(&mut self, decision: &Decision, timestamp_ms: i64) -> Result<(), Error> {
         self.batch.decisions += 1;
         self.buffer.clear();
         serde_json::to_writer(&mut self.buffer, decision)?;
@@ -226,8 +234,8 @@ impl Run<'_> {
             topic: &self.pipeline.settings.topics.decisions,
             key: &decision.app,
             payload: Some(&self.buffer),
-            // The event's, so that a record that is published again is the same to the byte.
-            timestamp_ms: Some(decision.decided_at_ms),
+            timestamp_ms: Some(timestamp_ms),
+            version: Some(decision.version),
         })
     }
 
@@ -249,6 +257,7 @@ impl Run<'_> {
             key: &letter.record_key(),
             payload: Some(&self.buffer),
             timestamp_ms: received_ms,
+            version: None,
         })
     }
 

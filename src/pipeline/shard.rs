@@ -2,7 +2,7 @@
 //! same decisions however they are cut into batches; the pipeline feeds it and sends what comes out.
 
 use crate::config::Settings;
-use crate::model::{Decision, Invocation};
+use crate::model::{Decision, Invocation, Version};
 use crate::policy::{Policy, SpecError};
 use crate::publish::{self, Published, Rules};
 use crate::state::{AppState, AppTable, Observed, Shape};
@@ -26,6 +26,16 @@ impl Decider {
             rules: Rules::new(settings),
             forget_after_ms: settings.publish.forget_after.0,
         })
+    }
+
+    /// The version of what rests on the events up to `position`.
+    pub fn version(&self, position: i64) -> Version {
+        Version { epoch: self.rules.epoch, position }
+    }
+
+    /// Silent apps are looked for so often.
+    fn sweep_every_ms(&self) -> i64 {
+        (self.forget_after_ms / SWEEPS).max(1)
     }
 }
 
@@ -52,7 +62,9 @@ impl Shard {
     /// Takes the event at offset `position` into account. Returns the decision that it leads to, if it leads to one.
     pub fn apply(&mut self, invocation: &Invocation, position: i64, decider: &Decider) -> Option<Decision> {
         let now_ms = invocation.ended_at_ms();
-        self.watermark_ms = self.watermark_ms.max(now_ms);
+        // One event with a clock far ahead must not make all other apps look silent.
+        let step_ms = if self.watermark_ms == 0 { i64::MAX } else { decider.sweep_every_ms() };
+        self.watermark_ms = now_ms.min(self.watermark_ms.saturating_add(step_ms)).max(self.watermark_ms);
         let (name, rules) = (&*invocation.app, &decider.rules);
 
         let Some(entry) = self.apps.get_mut(name) else {
@@ -90,7 +102,7 @@ impl Shard {
         if self.watermark_ms < self.sweep_at_ms {
             return Vec::new();
         }
-        self.sweep_at_ms = self.watermark_ms.saturating_add((decider.forget_after_ms / SWEEPS).max(1));
+        self.sweep_at_ms = self.watermark_ms.saturating_add(decider.sweep_every_ms());
         let heard_after_ms = self.watermark_ms.saturating_sub(decider.forget_after_ms);
         let gone = self.apps.remove_where(|entry| entry.state.last_end_ms < heard_after_ms);
         gone.into_iter().map(|(app, _)| app).collect()

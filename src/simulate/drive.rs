@@ -25,6 +25,9 @@ use super::{Arrival, Function};
 /// Invocations under way at once; past that, arrivals wait.
 const MOST_AT_ONCE: usize = 256;
 
+/// How long the last answers may take.
+const LAST_ANSWERS: Duration = Duration::from_secs(30);
+
 /// What can go wrong while playing.
 #[derive(Debug, thiserror::Error)]
 pub enum DriveError {
@@ -119,7 +122,8 @@ impl Drive<'_> {
                 };
                 buffer.clear();
                 serde_json::to_writer(&mut buffer, &event)?;
-                let record = Record { topic, key: &function.app, payload: Some(&buffer), timestamp_ms: None };
+                let record =
+                    Record { topic, key: &function.app, payload: Some(&buffer), timestamp_ms: None, version: None };
                 if !producer.send(record, shutdown)? {
                     return Ok(());
                 }
@@ -151,7 +155,11 @@ impl Drive<'_> {
             if shutdown.is_requested() {
                 break;
             }
-            let Ok(turn) = Arc::clone(&at_once).acquire_owned().await else { break };
+            let turn = tokio::select! {
+                turn = Arc::clone(&at_once).acquire_owned() => turn,
+                () = shutdown.requested() => break,
+            };
+            let Ok(turn) = turn else { break };
             let function = &self.functions[arrival.function as usize];
             let sleep_ms = (arrival.duration_ms / self.speed * 1000.0).round() / 1000.0;
             let body = json!({ "sleep_ms": sleep_ms }).to_string();
@@ -163,8 +171,9 @@ impl Drive<'_> {
             });
             self.progress.fetch_add(1, Ordering::Relaxed);
         }
-        // All turns back: all answers are in.
-        let _ = at_once.acquire_many(MOST_AT_ONCE as u32).await;
+        // All turns back: all answers are in. An agent that never answers is not waited for without end.
+        let all = at_once.acquire_many(MOST_AT_ONCE as u32);
+        let _ = tokio::time::timeout(LAST_ANSWERS, all).await;
     }
 }
 

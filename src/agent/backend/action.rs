@@ -159,12 +159,19 @@ fn classify(error: hyper::Error) -> Error {
     if error.is_parse() { Error::Garbage(error.to_string()) } else { Error::Gone(error.to_string()) }
 }
 
-/// The `error` member of an answer, or the beginning of the answer.
+/// Longest text of a function's own in an error, characters.
+const MAX_ERROR_TEXT: usize = 2000;
+
+/// The `error` member of an answer, or the answer itself, cut to a readable length.
 fn error_text(body: &[u8]) -> String {
     let parsed = serde_json::from_slice::<Value>(body).ok();
-    match parsed.as_ref().and_then(|value| value.get("error")) {
+    let text = match parsed.as_ref().and_then(|value| value.get("error")) {
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
-        None => String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned(),
+        None => String::from_utf8_lossy(&body[..body.len().min(4 * MAX_ERROR_TEXT)]).into_owned(),
+    };
+    match text.char_indices().nth(MAX_ERROR_TEXT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }
