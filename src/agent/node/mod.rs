@@ -1,30 +1,33 @@
-//! One node of the fleet: carries out what the warm set commands, and executes invocations.
+//! One node of the fleet: carries out what the warm set commands; [`invoke`] executes invocations, [`totals`] tells people.
+
+mod invoke;
+mod totals;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hyper::body::Bytes;
-use serde_json::value::RawValue;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tracing::{debug, info, warn};
 
 use crate::config;
-use crate::model::{Code, Decision, Invocation, Status, Temperature, Trigger, Version, now_ms};
-use crate::telemetry::{AgentMetrics, Kind};
+use crate::model::{Code, Decision, Version, now_ms};
+use crate::telemetry::AgentMetrics;
 
-use crate::ingest::MAX_NAME_BYTES;
-
-use super::backend::action::{self, Init, Run};
+use super::backend::action::Init;
 use super::backend::process::{Runtime, StartError};
 use super::events::Events;
 use super::journal::{self, Journal};
-use super::pool::{PoolView, Pools, Stem};
-use super::prefetch::{self, CodeCache};
+use super::pool::{Pools, Stem};
+use super::prefetch::CodeCache;
 use super::registry::{AppSpec, Registry};
-use super::warm_set::{AppView, Command, WarmSet};
+use super::warm_set::{Command, WarmSet};
+use totals::Counts;
+
+pub use invoke::{InvokeError, Outcome, Request};
+pub use totals::Totals;
 
 /// After a load ahead of time failed, and after a pool could not be filled.
 const RETRY: Duration = Duration::from_secs(10);
@@ -90,179 +93,6 @@ impl Clock {
     fn now_ms(&self) -> i64 {
         self.began_ms + self.began.elapsed().as_millis() as i64
     }
-}
-
-#[derive(Default)]
-struct Counts {
-    cold: AtomicU64,
-    specialised: AtomicU64,
-    ahead: AtomicU64,
-    warm: AtomicU64,
-    failed: AtomicU64,
-}
-
-/// Counts since the start.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
-pub struct Totals {
-    /// Invocations executed.
-    pub invocations: u64,
-    /// Those for which a runtime was created.
-    pub cold: u64,
-    /// Those that found a pooled runtime, or the app loaded ahead of time.
-    pub prewarmed: u64,
-    /// Those that found the app loaded and used before.
-    pub warm: u64,
-    /// Of the prewarmed, those that specialised a pooled runtime.
-    pub specialised: u64,
-    /// Invocations that failed.
-    pub failed: u64,
-    /// Memory of apps and pools while loaded and not executing, MB·s of the workload's own time.
-    pub idle_mb_s: f64,
-    /// The part of it that the pools hold.
-    pub pool_idle_mb_s: f64,
-}
-
-/// One invocation to execute.
-#[derive(Debug)]
-pub struct Request {
-    /// The app.
-    pub app: String,
-    /// The function.
-    pub function: String,
-    /// The arguments: a JSON object.
-    pub arguments: Box<RawValue>,
-    /// What caused it, where known.
-    pub trigger: Option<Trigger>,
-}
-
-/// One invocation that was executed.
-#[derive(Debug)]
-pub struct Outcome {
-    /// Id of the invocation.
-    pub id: String,
-    /// What it found.
-    pub temperature: Temperature,
-    /// How long it waited for its app to be loaded, ms.
-    pub init_ms: f64,
-    /// From arrival to answer, ms.
-    pub duration_ms: f64,
-    /// Whether the function says that it went well.
-    pub ok: bool,
-    /// Its answer: a JSON object.
-    pub body: Bytes,
-}
-
-/// Why an invocation was not executed, or not to its end.
-#[derive(Debug, thiserror::Error)]
-pub enum InvokeError {
-    /// Nobody registered the app.
-    #[error("app '{0}' is not known here: register it with PUT /apps/{0}, or in the file agent.apps")]
-    UnknownApp(String),
-    /// The app's runtime kind is not configured.
-    #[error("app '{app}' needs the runtime '{runtime}', which is not configured: expected one of {known}")]
-    UnknownRuntime {
-        /// The app.
-        app: String,
-        /// The kind that it needs.
-        runtime: String,
-        /// The kinds that there are.
-        known: String,
-    },
-    /// No room for one more runtime.
-    #[error("this node runs as many runtimes as it may ({0}), all of them executing: try again")]
-    Full(usize),
-    /// The app's code can't be had.
-    #[error("app '{app}' can't be loaded: {source}")]
-    Code {
-        /// The app.
-        app: String,
-        /// Why not.
-        source: prefetch::Error,
-    },
-    /// The app's code takes too long to read.
-    #[error("app '{app}' can't be loaded: its code could not be read within {} ms", limit.as_millis())]
-    SlowCode {
-        /// The app.
-        app: String,
-        /// The limit.
-        limit: Duration,
-    },
-    /// The runtime can't be started.
-    #[error("app '{app}' can't be loaded: {source}")]
-    Start {
-        /// The app.
-        app: String,
-        /// Why not.
-        source: StartError,
-    },
-    /// The code can't be loaded.
-    #[error("app '{app}' can't be loaded: {source}")]
-    Init {
-        /// The app.
-        app: String,
-        /// Why not.
-        source: action::Error,
-    },
-    /// The execution broke off; its runtime was replaced.
-    #[error("function '{function}' of app '{app}' broke off: {source}")]
-    Run {
-        /// The app.
-        app: String,
-        /// The function.
-        function: String,
-        /// How.
-        source: action::Error,
-    },
-    /// A name that no event could carry.
-    #[error("the function's name has {0} bytes: expected 1 to {MAX_NAME_BYTES}")]
-    FunctionName(usize),
-    /// The node is ending.
-    #[error("this node is shutting down: try another")]
-    Closing,
-}
-
-impl InvokeError {
-    /// How the invocation's event names it; `None` where nothing was tried.
-    pub fn status(&self) -> Option<Status> {
-        match self {
-            InvokeError::UnknownApp(_)
-            | InvokeError::UnknownRuntime { .. }
-            | InvokeError::Full(_)
-            | InvokeError::FunctionName(_)
-            | InvokeError::Closing => None,
-            InvokeError::Run { source: action::Error::Timeout { .. }, .. } => Some(Status::Timeout),
-            InvokeError::Run { .. } => Some(Status::Error),
-            InvokeError::Code { .. }
-            | InvokeError::SlowCode { .. }
-            | InvokeError::Start { .. }
-            | InvokeError::Init { .. } => Some(Status::InitFailed),
-        }
-    }
-}
-
-/// Counts an invocation as under way until it is dropped.
-struct UnderWay<'a>(&'a AtomicUsize);
-
-impl<'a> UnderWay<'a> {
-    fn begin(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Where an instance for an invocation came from.
-enum Source {
-    Found(Temperature),
-    /// Was being loaded ahead of time, and waited for.
-    AwaitedAhead,
-    /// Loaded for it; from the pool or from nothing.
-    Loaded(Temperature),
 }
 
 impl Node {
@@ -524,149 +354,6 @@ impl Node {
         }
     }
 
-    // ── Invocations ──────────────────────────────────────────────────────────────────────────────────────────────
-
-    /// Executes one invocation and publishes its event. Goes on to its end even if nobody waits for the answer.
-    pub async fn invoke(&self, request: Request) -> Result<Outcome, InvokeError> {
-        let node = self.clone();
-        let task = tokio::spawn(async move { node.invoke_here(request).await });
-        task.await.unwrap_or(Err(InvokeError::Closing))
-    }
-
-    async fn invoke_here(&self, request: Request) -> Result<Outcome, InvokeError> {
-        let _under_way = UnderWay::begin(&self.0.under_way);
-        if self.is_closing() {
-            return Err(InvokeError::Closing);
-        }
-        if request.function.is_empty() || request.function.len() > MAX_NAME_BYTES {
-            return Err(InvokeError::FunctionName(request.function.len()));
-        }
-        let began = Instant::now();
-        let started_at_ms = self.now_ms();
-        let id = format!("{:032x}", rand::random::<u128>());
-        let spec = self.spec(&request.app)?;
-
-        let acquired = self.acquire(&request.app, &spec).await;
-        let init_ms = began.elapsed().as_secs_f64() * 1000.0;
-        let (result, temperature, init_ms) = match acquired {
-            Err(error) => (Err(error), Temperature::Cold, init_ms),
-            Ok((instance, source)) => {
-                let (temperature, init_ms) = match source {
-                    Source::Found(temperature) => (temperature, 0.0),
-                    Source::AwaitedAhead => (Temperature::Prewarmed, init_ms),
-                    Source::Loaded(temperature) => (temperature, init_ms),
-                };
-                self.count(temperature, &source);
-                self.note(&request.app, journal::Kind::Started, temperature.as_str());
-                (self.execute(instance, &request, &id).await, temperature, init_ms)
-            }
-        };
-        let duration_ms = began.elapsed().as_secs_f64() * 1000.0;
-        let status = match &result {
-            Ok(answer) if answer.ok => Some(Status::Ok),
-            Ok(_) => Some(Status::Error),
-            Err(error) => error.status(),
-        };
-        if let Some(status) = status {
-            self.publish(&request, &spec, &id, started_at_ms, duration_ms, init_ms, temperature, status);
-        }
-        let answer = result?;
-        Ok(Outcome { id, temperature, init_ms, duration_ms, ok: answer.ok, body: answer.body })
-    }
-
-    async fn execute(
-        &self,
-        mut instance: Instance,
-        request: &Request,
-        id: &str,
-    ) -> Result<action::Answer, InvokeError> {
-        let limit = self.0.settings.run_timeout.duration();
-        let run = Run {
-            app: &request.app,
-            function: &request.function,
-            activation_id: id,
-            deadline_ms: self.now_ms() + limit.as_millis() as i64,
-            value: &request.arguments,
-        };
-        let result = instance.runtime.client.run(&run, limit).await;
-        let now_ms = self.now_ms();
-        let ended = match &result {
-            Ok(answer) if answer.ok => "ok".to_owned(),
-            Ok(_) => "the function failed".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        self.note(&request.app, journal::Kind::Ended, ended);
-        let commands = match &result {
-            Ok(_) => {
-                let memory_mb = instance.spec.memory_mb;
-                self.warm().set.release(&request.app, instance, memory_mb, now_ms)
-            }
-            Err(error) => {
-                drop(instance);
-                self.0.metrics.unloads.inc();
-                self.note(&request.app, journal::Kind::Unloaded, format!("its runtime was ended: {error}"));
-                self.warm().set.lost(&request.app, now_ms)
-            }
-        };
-        self.carry_out(commands);
-        result.map_err(|source| InvokeError::Run {
-            app: request.app.clone(),
-            function: request.function.clone(),
-            source,
-        })
-    }
-
-    /// An instance for an invocation: one that is loaded, one that is being loaded, or one loaded now.
-    async fn acquire(&self, app: &str, spec: &Arc<AppSpec>) -> Result<(Instance, Source), InvokeError> {
-        let waiting = {
-            let mut warm = self.warm();
-            while let Some((instance, temperature)) = warm.set.acquire(app, self.now_ms()) {
-                if instance.is_usable(spec) {
-                    return Ok((instance, Source::Found(temperature)));
-                }
-                warm.set.discard(app);
-            }
-            let loading = warm.set.loading(app);
-            let queue = warm.waiting.entry(app.to_owned()).or_default();
-            queue.retain(|waiting| !waiting.is_closed());
-            if queue.len() < loading {
-                let (sender, receiver) = oneshot::channel();
-                queue.push_back(sender);
-                Some(receiver)
-            } else {
-                if queue.is_empty() {
-                    warm.waiting.remove(app);
-                }
-                None
-            }
-        };
-        if let Some(waiting) = waiting
-            && let Ok(instance) = waiting.await
-        {
-            if instance.is_usable(spec) {
-                return Ok((instance, Source::AwaitedAhead));
-            }
-            self.warm().set.discard(app);
-        }
-        let began = Instant::now();
-        let stem = self.pools().take(&spec.runtime, self.now_ms());
-        self.0.wake.notify_one();
-        let (stem, temperature) = match stem {
-            Some(stem) => (Ok(stem), Temperature::Prewarmed),
-            None => {
-                self.0.metrics.pool_misses.inc();
-                (Err(self.place()?), Temperature::Cold)
-            }
-        };
-        let instance = self.load(app, Arc::clone(spec), stem).await?;
-        let took_ms = began.elapsed().as_millis() as i64;
-        self.note(app, journal::Kind::Loaded, format!("in {took_ms} ms ({})", temperature.as_str()));
-        let mut warm = self.warm();
-        warm.set.note_load(app, took_ms);
-        warm.set.start_busy(app);
-        Ok((instance, Source::Loaded(temperature)))
-    }
-
     /// Loads an app into a pooled runtime, or into a new one in a place of its own.
     async fn load(
         &self,
@@ -728,126 +415,6 @@ impl Node {
                 return place.map_err(|_| InvokeError::Full(self.0.settings.max_runtimes));
             }
         }
-    }
-
-    fn spec(&self, app: &str) -> Result<Arc<AppSpec>, InvokeError> {
-        let spec = self.0.registry.get(app).ok_or_else(|| InvokeError::UnknownApp(app.to_owned()))?;
-        if !self.0.settings.runtimes.contains_key(&spec.runtime) {
-            let known: Vec<&str> = self.0.settings.runtimes.keys().map(String::as_str).collect();
-            let (app, runtime) = (app.to_owned(), spec.runtime.clone());
-            return Err(InvokeError::UnknownRuntime { app, runtime, known: known.join(", ") });
-        }
-        Ok(spec)
-    }
-
-    fn count(&self, temperature: Temperature, source: &Source) {
-        let counts = &self.0.counts;
-        let counter = match (temperature, source) {
-            (Temperature::Cold, _) => &counts.cold,
-            (Temperature::Prewarmed, Source::Loaded(_)) => &counts.specialised,
-            (Temperature::Prewarmed, Source::Found(_) | Source::AwaitedAhead) => &counts.ahead,
-            (Temperature::Warm, _) => &counts.warm,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-        self.0.metrics.invocations.get_or_create(&Kind { kind: temperature.as_str() }).inc();
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "one field of the event each")]
-    fn publish(
-        &self,
-        request: &Request,
-        spec: &AppSpec,
-        id: &str,
-        started_at_ms: i64,
-        duration_ms: f64,
-        init_ms: f64,
-        temperature: Temperature,
-        status: Status,
-    ) {
-        if status != Status::Ok {
-            self.0.counts.failed.fetch_add(1, Ordering::Relaxed);
-            let kind = match status {
-                Status::Timeout => "timeout",
-                Status::InitFailed => "init_failed",
-                Status::Ok | Status::Error => "error",
-            };
-            self.0.metrics.failures.get_or_create(&Kind { kind }).inc();
-        }
-        let round = |ms: f64| (ms * 1000.0).round() / 1000.0;
-        self.0.events.publish(&Invocation {
-            id: Some(id.into()),
-            tenant: spec.tenant.as_deref().map(Into::into),
-            trigger: request.trigger,
-            init_ms: (init_ms > 0.0).then(|| round(init_ms)),
-            memory_mb: Some(spec.memory_mb),
-            runtime: Some(spec.runtime.as_str().into()),
-            status: Some(status),
-            temperature: Some(temperature),
-            node: Some(self.0.name.as_str().into()),
-            // Code within its own reference needs no fetching, and would make every event as large as itself.
-            code: (!spec.code.uri.starts_with("data:")).then(|| spec.code.clone()),
-            ..Invocation::new(&request.app, &request.function, started_at_ms, round(duration_ms))
-        });
-    }
-
-    // ── For people ───────────────────────────────────────────────────────────────────────────────────────────────
-
-    /// Registers an app, or replaces it; what is loaded of an older version is not used again.
-    pub fn register(&self, app: &str, spec: AppSpec) -> Result<(), super::registry::Error> {
-        let code = spec.code.clone();
-        self.0.registry.put(app, spec)?;
-        self.prefetch(&code);
-        let commands = self.warm().set.became_loadable(app, self.now_ms());
-        self.carry_out(commands);
-        Ok(())
-    }
-
-    /// The apps registered.
-    pub fn apps(&self) -> std::collections::BTreeMap<String, Arc<AppSpec>> {
-        self.0.registry.all()
-    }
-
-    /// What is loaded, and when that will change.
-    pub fn warm_view(&self) -> Vec<AppView> {
-        self.warm().set.view(self.now_ms())
-    }
-
-    /// The pools.
-    pub fn pools_view(&self) -> Vec<PoolView> {
-        self.pools().view()
-    }
-
-    /// What was done lately.
-    pub fn journal(&self) -> &Journal {
-        &self.0.journal
-    }
-
-    /// Counts so far.
-    pub fn totals(&self) -> Totals {
-        let now_ms = self.now_ms();
-        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let counts = &self.0.counts;
-        let (cold, specialised, ahead, warm) =
-            (load(&counts.cold), load(&counts.specialised), load(&counts.ahead), load(&counts.warm));
-        let to_mb_s = |mb_ms: f64| (mb_ms / 1000.0 * self.0.speed).round();
-        let pool_idle_mb_s = to_mb_s(self.pools().idle_mb_ms(now_ms));
-        Totals {
-            invocations: cold + specialised + ahead + warm,
-            cold,
-            prewarmed: specialised + ahead,
-            warm,
-            specialised,
-            failed: load(&counts.failed),
-            idle_mb_s: to_mb_s(self.warm().set.idle_mb_ms(now_ms)) + pool_idle_mb_s,
-            pool_idle_mb_s,
-        }
-    }
-
-    fn report(&self) {
-        let totals = self.totals();
-        self.0.metrics.idle_mb_s.set(totals.idle_mb_s);
-        self.0.metrics.loaded.set(self.warm().set.loaded_instances() as i64);
-        self.0.metrics.pooled.set(self.pools().waiting() as i64);
     }
 
     fn note(&self, app: &str, kind: journal::Kind, detail: impl Into<String>) {

@@ -1,0 +1,241 @@
+use super::*;
+use crate::model::Regime;
+use proptest::prelude::*;
+
+fn decision(position: i64, idle_since_ms: i64, windows: &[(i64, i64)], instances: u32) -> Decision {
+    Decision {
+        app: "a".to_owned(),
+        version: Version { epoch: 0, position },
+        decided_at_ms: 0,
+        policy: "test".to_owned(),
+        regime: Regime::Histogram,
+        windows: windows.iter().map(|(from_ms, until_ms)| Window { from_ms: *from_ms, until_ms: *until_ms }).collect(),
+        idle_since_ms,
+        instances,
+        runtime: None,
+        memory_mb: None,
+        code: None,
+        successors: Vec::new(),
+        expected: None,
+        valid_until_ms: 1_000_000,
+        reason: String::new(),
+    }
+}
+
+fn loads(commands: &[Command<u32>]) -> usize {
+    commands.iter().filter(|command| matches!(command, Command::Load(_))).count()
+}
+
+fn unloads(commands: &[Command<u32>]) -> usize {
+    commands.len() - loads(commands)
+}
+
+/// A set that is past its first reading of the feed.
+fn set() -> WarmSet<u32> {
+    let mut set = WarmSet::new(600, 50);
+    set.begin(0);
+    set
+}
+
+/// One execution from `from_ms` to `until_ms`, on a new instance if none is loaded.
+fn execute(set: &mut WarmSet<u32>, from_ms: i64, until_ms: i64) -> (Option<Temperature>, Vec<Command<u32>>) {
+    let (instance, temperature) = match set.acquire("a", from_ms) {
+        Some((instance, temperature)) => (instance, Some(temperature)),
+        None => {
+            set.start_busy("a");
+            (1, None)
+        }
+    };
+    (temperature, set.release("a", instance, 100.0, until_ms))
+}
+
+#[test]
+fn without_a_decision_the_default_keep_alive_counts() {
+    let mut set = set();
+    assert_eq!(execute(&mut set, 0, 10).0, None);
+    assert_eq!(execute(&mut set, 609, 610).0, Some(Temperature::Warm));
+    assert_eq!(set.next_due_ms(), Some(1210));
+    assert_eq!(unloads(&set.tick(1209)), 0);
+    assert_eq!(unloads(&set.tick(1210)), 1);
+    assert_eq!(execute(&mut set, 1300, 1301).0, None);
+}
+
+#[test]
+fn a_window_ahead_unloads_then_loads_earlier_by_the_lead() {
+    let mut set = set();
+    set.note_load("a", 7);
+    assert!(set.decide(&decision(1, 0, &[(100, 200)], 1), true, 0).is_some());
+    let (_, commands) = execute(&mut set, 5, 10);
+    assert_eq!(unloads(&commands), 1, "not loaded at 0");
+    assert_eq!(set.next_due_ms(), Some(103));
+    assert_eq!(set.tick(103), [Command::Load("a".into())]);
+    assert_eq!(set.loading("a"), 1);
+    assert!(set.loaded("a", 2, 100.0, 110).is_empty());
+    let (temperature, _) = execute(&mut set, 150, 151);
+    assert_eq!(temperature, Some(Temperature::Prewarmed), "first use of what was loaded ahead");
+    set.tick(151 + 93);
+    set.loaded("a", 3, 100.0, 250);
+    assert_eq!(unloads(&set.tick(351)), 1, "nobody came");
+}
+
+#[test]
+fn an_arrival_before_its_pre_warm_cancels_it() {
+    let mut set = set();
+    set.decide(&decision(1, 0, &[(100, 200)], 1), true, 0);
+    set.start_busy("a");
+    assert_eq!(loads(&set.tick(150)), 0);
+    set.release("a", 1, 100.0, 160);
+    assert_eq!(set.next_due_ms(), Some(260));
+}
+
+#[test]
+fn decisions_that_are_not_newer_are_dropped() {
+    let mut set = set();
+    assert!(set.decide(&decision(5, 0, &[(0, 100)], 1), true, 0).is_some());
+    assert!(set.decide(&decision(5, 0, &[(0, 900)], 1), true, 0).is_none());
+    assert!(set.decide(&decision(4, 0, &[(0, 900)], 1), true, 0).is_none());
+    let mut newer = decision(0, 0, &[(0, 900)], 1);
+    newer.version.epoch = 1;
+    assert!(set.decide(&newer, true, 0).is_some());
+}
+
+#[test]
+fn a_decision_that_expired_gives_way_to_the_default() {
+    let mut set = set();
+    set.decide(&decision(1, 0, &[(0, 5_000_000)], 1), true, 0);
+    execute(&mut set, 0, 999_900);
+    assert_eq!(set.next_due_ms(), Some(1_000_000));
+    assert_eq!(unloads(&set.tick(1_000_000)), 0, "the default of 600 still holds");
+    assert_eq!(unloads(&set.tick(1_000_500)), 1);
+}
+
+#[test]
+fn instances_are_pre_warmed_and_kept_by_number() {
+    let mut set = set();
+    set.decide(&decision(1, 0, &[(100, 200)], 3), true, 0);
+    assert_eq!(loads(&set.tick(100)), 3);
+    for instance in 0..3 {
+        set.loaded("a", instance, 100.0, 101);
+    }
+    set.decide(&decision(2, 0, &[(0, 200)], 2), true, 110);
+    assert_eq!(set.loaded_instances(), 2);
+}
+
+#[test]
+fn old_decisions_start_nothing_while_the_feed_is_read_for_the_first_time() {
+    let mut set: WarmSet<u32> = WarmSet::new(600, 50);
+    set.decide(&decision(1, 0, &[(100, 200)], 1), true, 150);
+    let commands = set.decide(&decision(2, 140, &[(100, 200)], 1), true, 150).unwrap();
+    assert!(commands.is_empty());
+    assert_eq!(loads(&set.begin(150)), 0, "the newest one's window is yet to come");
+    assert_eq!(loads(&set.tick(240)), 1);
+}
+
+#[test]
+fn a_load_that_failed_is_tried_again_later() {
+    let mut set = set();
+    set.decide(&decision(1, 0, &[(100, 2000)], 1), true, 0);
+    assert_eq!(loads(&set.tick(100)), 1);
+    assert!(set.load_failed("a", 110).is_empty());
+    assert_eq!(loads(&set.decide(&decision(2, 0, &[(100, 3000)], 1), true, 120).unwrap()), 0);
+    assert_eq!(loads(&set.tick(159)), 0);
+    assert_eq!(loads(&set.tick(160)), 1);
+}
+
+#[test]
+fn idle_memory_counts_what_is_loaded_and_not_executing() {
+    let mut set = set();
+    execute(&mut set, 0, 1000);
+    assert_eq!(set.idle_mb_ms(1300), 100.0 * 300.0);
+    let (instance, _) = set.acquire("a", 1300).unwrap();
+    set.release("a", instance, 100.0, 1500);
+    set.tick(2100);
+    assert_eq!(set.idle_mb_ms(9999), 100.0 * 900.0);
+}
+
+#[test]
+fn an_end_ahead_of_the_clock_counts_as_now() {
+    let mut set = set();
+    set.decide(&decision(1, 60_000, &[(0, 600)], 1), true, 0);
+    assert_eq!(unloads(&execute(&mut set, 0, 10).1), 0);
+    assert_eq!(execute(&mut set, 20, 30).0, Some(Temperature::Warm));
+}
+
+#[test]
+fn a_decision_for_ever_stays_within_bounds() {
+    let mut set = set();
+    set.decide(&decision(1, 0, &[(0, i64::MAX)], u32::MAX), true, 0);
+    execute(&mut set, 0, 10);
+    assert!(set.tick(999_999).is_empty());
+    let mut later = decision(2, 999_000, &[(5, i64::MAX)], u32::MAX);
+    later.valid_until_ms = i64::MAX;
+    assert!(loads(&set.decide(&later, true, 999_999).unwrap()) <= MOST_INSTANCES);
+}
+
+#[test]
+fn what_this_node_cannot_load_is_not_tried() {
+    let mut set = set();
+    set.decide(&decision(1, 0, &[(100, 2000)], 1), false, 0);
+    assert_eq!(loads(&set.tick(100)), 0);
+    assert_eq!(loads(&set.became_loadable("a", 150)), 1);
+}
+
+#[test]
+fn the_one_idle_for_longest_is_evicted() {
+    let mut set = set();
+    execute(&mut set, 0, 10);
+    set.decide(&Decision { app: "b".to_owned(), ..decision(1, 0, &[(50, 500)], 1) }, true, 20);
+    set.loaded("b", 7, 100.0, 60);
+    assert_eq!(set.evict(70).map(|(app, _)| app.to_string()).as_deref(), Some("a"), "not the one just loaded ahead");
+}
+
+#[test]
+fn a_tombstone_that_is_not_newer_forgets_nothing() {
+    let mut set = set();
+    set.decide(&decision(9, 0, &[(100, 200)], 1), true, 0);
+    set.forget("a", Some(Version { epoch: 0, position: 9 }), 10);
+    assert_eq!(set.view(10).len(), 1);
+}
+
+#[test]
+fn a_tombstone_forgets_the_app() {
+    let mut set = set();
+    set.decide(&decision(9, 0, &[(100, 200)], 1), true, 0);
+    assert!(set.forget("a", Some(Version { epoch: 0, position: 10 }), 10).is_empty());
+    assert!(set.view(10).is_empty() && set.next_due_ms().is_none());
+    assert!(set.decide(&decision(3, 0, &[(0, 1)], 1), true, 20).is_some());
+}
+
+proptest! {
+    /// Whatever happens, the counts agree with what is held, and idle memory never runs backwards.
+    #[test]
+    fn the_books_balance(steps in prop::collection::vec((0..6_u8, 1..500_i64), 1..200)) {
+        let mut set = set();
+        let (mut now, mut held, mut alive, mut position) = (0, Vec::new(), 0_i64, 0);
+        let mut next = 0_u32;
+        let mut memory = 0.0;
+        for (step, wait) in steps {
+            now += wait;
+            let mut commands = set.tick(now);
+            match step {
+                0 => if let Some((instance, _)) = set.acquire("a", now) { held.push(instance) },
+                1 => { set.start_busy("a"); next += 1; alive += 1; held.push(next) }
+                2 => if let Some(instance) = held.pop() { commands.extend(set.release("a", instance, 10.0, now)) },
+                3 => if held.pop().is_some() { alive -= 1; commands.extend(set.lost("a", now)) },
+                4 => { position += 1; commands.extend(set.decide(&decision(position, now, &[(wait, 3 * wait)], 2), true, now).unwrap()) }
+                _ => if set.evict(now).is_some() { alive -= 1 },
+            }
+            let mut rest = commands;
+            while let Some(command) = rest.pop() {
+                match command {
+                    Command::Load(_) => { next += 1; alive += 1; rest.extend(set.loaded("a", next, 10.0, now)) }
+                    Command::Unload(..) => alive -= 1,
+                }
+            }
+            prop_assert_eq!(set.loaded_instances() as i64, alive);
+            let total = set.idle_mb_ms(now);
+            prop_assert!(total >= memory);
+            memory = total;
+        }
+    }
+}
