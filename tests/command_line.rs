@@ -78,7 +78,7 @@ fn check_says_what_would_be_connected_to_and_hides_secrets() {
 
 #[test]
 fn help_has_examples() {
-    for command in ["up", "pipeline", "agent", "replay", "check"] {
+    for command in ["up", "pipeline", "agent", "replay", "simulate", "check"] {
         let output = run(&[command, "--help"]);
         let said = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success() && said.contains(&format!("pilotlight {command}")), "{said}");

@@ -4,6 +4,7 @@ mod agent;
 mod check;
 mod pipeline;
 mod replay;
+mod simulate;
 mod site;
 mod up;
 
@@ -14,7 +15,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::Settings;
 use crate::telemetry::{self, LogFormat};
-use crate::{bus, config, policy, server, simulate};
+use crate::{bus, config, policy, server};
 
 /// Keeps serverless functions warm at a price that their operator chooses.
 #[derive(Debug, Parser)]
@@ -63,6 +64,8 @@ enum Command {
     Agent(agent::Options),
     /// Publish a trace as invocation events, or invoke functions by it
     Replay(replay::Options),
+    /// What policies would have cost on a trace
+    Simulate(simulate::Options),
     /// Check the settings and say what they would do
     Check(check::Options),
 }
@@ -75,7 +78,7 @@ struct Usage(String);
 /// Parses the command line and runs what it says.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    let quiet = matches!(cli.command, Command::Up(_) | Command::Replay(_) | Command::Check(_));
+    let quiet = matches!(cli.command, Command::Up(_) | Command::Replay(_) | Command::Simulate(_) | Command::Check(_));
     let log = cli.common.log.as_deref().unwrap_or(if quiet { "warn" } else { "info" });
     let result =
         telemetry::init_logs(log, cli.common.log_format).map_err(|message| Usage(message).into()).and_then(|()| {
@@ -84,6 +87,7 @@ pub fn run() -> ExitCode {
                 Command::Pipeline(options) => pipeline::run(&cli.common, &options),
                 Command::Agent(options) => agent::run(&cli.common, &options),
                 Command::Replay(options) => replay::run(&cli.common, &options),
+                Command::Simulate(options) => simulate::run(&cli.common, &options),
                 Command::Check(options) => check::run(&cli.common, &options),
             }
         });
@@ -113,9 +117,9 @@ fn is_usage(error: &anyhow::Error) -> bool {
             || cause.is::<config::Error>()
             || cause.is::<policy::SpecError>()
             || cause.is::<server::BindError>()
-            || cause.is::<simulate::traces::Error>()
+            || cause.is::<crate::simulate::traces::Error>()
             || matches!(cause.downcast_ref(), Some(bus::Error::Option { .. }))
-            || matches!(cause.downcast_ref(), Some(simulate::DriveError::Url(_)))
+            || matches!(cause.downcast_ref(), Some(crate::simulate::DriveError::Url(_)))
             || matches!(cause.downcast_ref(), Some(Agent::Cache { .. } | Agent::Apps(_)))
             || matches!(cause.downcast_ref(), Some(Agent::Bus(bus::Error::Option { .. })))
             || matches!(cause.downcast_ref(), Some(Pipeline::Bus(bus::Error::Option { .. })))

@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::bus::{self, Producer};
 use crate::config::Settings;
 use crate::shutdown::{self, Shutdown};
-use crate::simulate::traces::{self, Trace};
+use crate::simulate::traces::{self, Placement, Trace};
 use crate::simulate::{Drive, Target};
 
 use super::{Common, Usage, block_on, parse_speed};
@@ -54,7 +54,7 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
     let played = Arc::new(AtomicU64::new(0));
     let drive = Drive {
         functions: trace.functions(),
-        arrivals: Box::new(trace.arrivals().take(usize::try_from(total).unwrap_or(usize::MAX))),
+        arrivals: Box::new(trace.arrivals(Placement::Even).take(usize::try_from(total).unwrap_or(usize::MAX))),
         speed: options.speed,
         progress: &played,
     };

@@ -18,7 +18,7 @@ use crate::policy::{Fixed, Policy};
 use crate::server::{self, Site, Table, render};
 use crate::shadow::Shadow;
 use crate::shutdown::{self, Shutdown};
-use crate::simulate::traces::{self, Trace};
+use crate::simulate::traces::{self, Placement, Trace};
 use crate::simulate::{Arrival, Drive, Function, Target, Workload};
 use crate::telemetry::Metrics;
 
@@ -93,7 +93,7 @@ impl Play {
 
     fn arrivals(&self, until_ms: i64) -> Box<dyn Iterator<Item = Arrival> + Send + '_> {
         match self {
-            Play::Trace(trace) => trace.arrivals(),
+            Play::Trace(trace) => trace.arrivals(Placement::Even),
             Play::Workload(workload) => Box::new(workload.arrivals(until_ms).into_iter()),
         }
     }
@@ -343,7 +343,7 @@ fn table(totals: &Totals, baseline: &Totals, elapsed: Duration, speed: f64) -> T
     Table {
         title: "Pilotlight".to_owned(),
         note: format!(
-            "{spanned} of the workload at {speed}×. Idle memory of Pilotlight includes its pools ({} MB·s); {} of its \
+            "{spanned} of the workload at {speed}×, on an embedded, memory-only bus. Idle memory of Pilotlight includes its pools ({} MB·s); {} of its \
              prewarmed starts specialised a pooled runtime.",
             site::thousands(totals.pool_idle_mb_s),
             totals.specialised

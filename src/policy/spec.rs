@@ -74,6 +74,9 @@ pub fn parse(text: &str) -> Result<Policy, SpecError> {
                     "tail" => hybrid.tail = percent("hybrid", key, value)?,
                     "margin" => hybrid.margin = percent("hybrid", key, value)?,
                     "max_out_of_bounds" => hybrid.max_out_of_bounds = percent("hybrid", key, value)?,
+                    // For scripts that will go on to mean the same once there are forecasts.
+                    "forecast" if value == "off" => {}
+                    "forecast" => return Err(bad("hybrid", key, value, "off: forecasts are not built yet")),
                     "min_idle_times" => {
                         hybrid.min_idle_times =
                             value.parse().map_err(|_| bad("hybrid", key, value, "a whole number"))?;
@@ -95,8 +98,8 @@ pub fn parse(text: &str) -> Result<Policy, SpecError> {
     }
 }
 
-const HYBRID_PARAMETERS: [&str; 8] =
-    ["bin", "range", "head", "tail", "margin", "max_out_of_bounds", "min_idle_times", "min_cv"];
+const HYBRID_PARAMETERS: [&str; 9] =
+    ["bin", "range", "head", "tail", "margin", "max_out_of_bounds", "min_idle_times", "min_cv", "forecast"];
 
 /// Bins per app at most: each costs 4 bytes for every app that uses it.
 const MOST_BINS: i64 = 10_000;
@@ -169,7 +172,7 @@ mod tests {
             (
                 "hybrid:tial=95",
                 "policy 'hybrid' has no parameter 'tial': expected one of bin, range, head, tail, margin, \
-                 max_out_of_bounds, min_idle_times, min_cv; did you mean 'tail'?",
+                 max_out_of_bounds, min_idle_times, min_cv, forecast; did you mean 'tail'?",
             ),
             ("hybrid:tail=950", "parameter 'tail' of policy 'hybrid' is '950': expected a percentage from 0 to 100"),
             (

@@ -1,10 +1,12 @@
 //! Traces and workloads to try everything on.
 
 mod drive;
+mod engine;
 pub mod traces;
 mod workload;
 
 pub use drive::{Drive, DriveError, Target};
+pub use engine::{Outcome, simulate};
 pub use workload::{App, Workload};
 
 use std::sync::Arc;

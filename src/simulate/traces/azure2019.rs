@@ -5,9 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
 use crate::model::Trigger;
 
-use super::{Error, Source, Trace, columns, csv};
+use super::{Error, Placement, Source, Trace, columns, csv};
 use crate::simulate::{Arrival, Function};
 
 const MINUTE_MS: i64 = 60_000;
@@ -24,15 +27,22 @@ pub(super) struct Counts {
 
 impl Counts {
     /// Minute by minute, so that only one minute's arrivals are in memory.
-    pub fn arrivals(&self) -> impl Iterator<Item = Arrival> + Send + '_ {
-        self.minutes.iter().flat_map(|(minute, counts)| {
+    pub fn arrivals(&self, placement: Placement) -> impl Iterator<Item = Arrival> + Send + '_ {
+        self.minutes.iter().flat_map(move |(minute, counts)| {
             let begin_ms = i64::from(*minute) * MINUTE_MS;
             let total: usize = counts.iter().map(|(_, count)| *count as usize).sum();
             let mut arrivals = Vec::with_capacity(total);
             for (function, count) in counts {
                 let duration_ms = self.durations_ms[*function as usize];
+                let mut random = match placement {
+                    Placement::Even => None,
+                    Placement::Uniform { seed } => Some(stream(seed, *minute, *function)),
+                };
                 arrivals.extend((0..*count).map(|i| {
-                    let share = (f64::from(i) + 0.5) / f64::from(*count);
+                    let share = match &mut random {
+                        Some(random) => random.random_range(0.0..1.0),
+                        None => (f64::from(i) + 0.5) / f64::from(*count),
+                    };
                     let at_ms = begin_ms + (share * MINUTE_MS as f64).round() as i64;
                     Arrival { at_ms, duration_ms, function: *function }
                 }));
@@ -41,6 +51,13 @@ impl Counts {
             arrivals
         })
     }
+}
+
+/// Random numbers of one function in one minute, whatever else is read.
+fn stream(seed: u64, minute: u32, function: u32) -> ChaCha8Rng {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    random.set_stream(u64::from(minute) << 32 | u64::from(function));
+    random
 }
 
 pub(super) fn read(per_minute: &[PathBuf], durations: &[PathBuf], memory: &[PathBuf]) -> Result<Trace, Error> {

@@ -39,6 +39,18 @@ pub enum Error {
     },
 }
 
+/// Where in its minute an invocation lies that is only known as one of k.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// The i-th at `(i + 0.5) / k`.
+    Even,
+    /// Anywhere, each place as likely.
+    Uniform {
+        /// The same seed gives the same places.
+        seed: u64,
+    },
+}
+
 /// A trace.
 #[derive(Debug)]
 pub struct Trace {
@@ -82,11 +94,10 @@ pub fn open(folder: &Path) -> Result<Trace, Error> {
 }
 
 impl Trace {
-    /// All arrivals in the order of their starts. Invocations that are only known as a count a minute are placed evenly
-    /// in it: the i-th of k at `(i + 0.5) / k`.
-    pub fn arrivals(&self) -> Box<dyn Iterator<Item = Arrival> + Send + '_> {
+    /// All arrivals in the order of their starts; `placement` is for those of which only the minute is known.
+    pub fn arrivals(&self, placement: Placement) -> Box<dyn Iterator<Item = Arrival> + Send + '_> {
         match &self.source {
-            Source::Counts(counts) => Box::new(counts.arrivals()),
+            Source::Counts(counts) => Box::new(counts.arrivals(placement)),
             Source::Single(arrivals) => Box::new(arrivals.iter().cloned()),
         }
     }

@@ -1,0 +1,41 @@
+//! `replay --to agent` really invokes the functions of a trace.
+
+mod support;
+
+use support::program::{Program, run};
+
+#[test]
+fn every_arrival_is_an_invocation_that_is_answered() {
+    let Some(trace) = support::trace("azure2021-head998") else { return };
+    let mut settings = pilotlight::config::Settings::load(Some("/dev/null".as_ref()), &[]).unwrap();
+    let bus = pilotlight::bus::Embedded::start(&mut settings).unwrap();
+    let servers = bus.bootstrap_servers();
+    let common = ["--bootstrap-servers", &servers, "--set", "topics.create=false", "--speed", "600"];
+    let agent = Program::start_ready(&[&["agent"], &common[..]].concat());
+
+    let trace = trace.to_str().unwrap();
+    let output = run(&["replay", trace, "--speed", "600", "--limit", "300", "--to", "agent", &agent.url]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let expected = format!("invoked at {}: 300 answered, 0 failed, 0 without an answer\n", agent.url);
+    assert_eq!(said, format!("300 of 300 invocations {expected}"));
+
+    let apps = agent.get_json("/apps");
+    assert!(apps.as_object().unwrap().len() > 10, "{apps}");
+    let events = support::topic::read_json(&servers, "pilotlight.invocations");
+    assert_eq!(events.len(), 300);
+    assert!(events.iter().all(|event| event["status"] == "ok"));
+    let valid = support::schema("invocation.v1.json");
+    assert!(events.iter().all(|event| valid.is_valid(event)), "{}", events[0]);
+}
+
+#[test]
+fn nobody_there_is_one_clear_line() {
+    let Some(trace) = support::trace("azure2021-head998") else { return };
+    let nobody = format!("http://127.0.0.1:{}", support::program::free_port());
+    let output = run(&["replay", trace.to_str().unwrap(), "--to", "agent", &nobody]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("did not take app") && said.to_lowercase().contains("refused"), "{said}");
+    assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+}

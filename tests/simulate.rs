@@ -1,0 +1,48 @@
+//! `simulate` counts what policies would have cost, in the order asked, and the same each time.
+
+mod support;
+
+use support::program::run;
+
+#[test]
+fn one_object_a_policy_in_the_order_asked() {
+    let Some(trace) = support::trace("azure2021-head998") else { return };
+    let trace = trace.to_str().unwrap();
+    let policies = ["hybrid:forecast=off", "fixed:60m", "fixed:10m"];
+    let mut arguments = vec!["simulate", trace, "--format", "json"];
+    arguments.extend(policies.iter().flat_map(|policy| ["--policy", policy]));
+    let output = run(&arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let outcomes: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let found: Vec<_> =
+        outcomes.iter().map(|outcome| (outcome["policy"].as_str(), outcome["cold_starts"].as_u64())).collect();
+    assert_eq!(found, policies.into_iter().map(Some).zip([23, 21, 38].map(Some)).collect::<Vec<_>>());
+    for outcome in &outcomes {
+        assert_eq!((outcome["apps"].as_u64(), outcome["invocations"].as_u64()), (Some(21), Some(998)), "{outcome}");
+        for key in [
+            "cold_percent_p50",
+            "cold_percent_p75",
+            "cold_percent_p90",
+            "cold_percent_mean",
+            "always_cold_apps",
+            "idle_app_minutes",
+            "idle_gb_hours",
+        ] {
+            assert!(outcome[key].is_number(), "{key} in {outcome}");
+        }
+    }
+}
+
+#[test]
+fn uniform_placement_follows_its_seed() {
+    let Some(trace) = support::trace("azure2019-d01-head9") else { return };
+    let count = |seed: &str| {
+        let arguments =
+            ["simulate", trace.to_str().unwrap(), "--placement", "uniform", "--seed", seed, "--format", "csv"];
+        String::from_utf8(run(&arguments).stdout).unwrap()
+    };
+    let first = count("7");
+    assert!(first.starts_with("policy,apps,invocations,cold_starts,"), "{first}");
+    assert_eq!(first, count("7"));
+    assert_ne!(first, count("8"));
+}
