@@ -2,14 +2,14 @@
 
 use std::net::SocketAddr;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
 
 use crate::bus;
 use crate::config::Settings;
 use crate::policy::Policy;
 
-use super::Common;
+use super::{Common, Format};
 
 /// Options of `check`.
 #[derive(Debug, Args)]
@@ -18,12 +18,6 @@ pub(super) struct Options {
     /// How to print it
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 /// What the settings would do.

@@ -11,7 +11,7 @@ mod up;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Settings;
 use crate::telemetry::{self, LogFormat};
@@ -68,6 +68,15 @@ enum Command {
     Simulate(simulate::Options),
     /// Check the settings and say what they would do
     Check(check::Options),
+}
+
+/// How to print a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// One JSON object, on the last line
+    Json,
 }
 
 /// Wrong use of the command line that clap can't see.

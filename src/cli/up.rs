@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 
 use crate::agent::{Agent, Node, Totals};
@@ -22,7 +22,7 @@ use crate::simulate::traces::{self, Placement, Trace};
 use crate::simulate::{Arrival, Drive, Function, Target, Workload};
 use crate::telemetry::Metrics;
 
-use super::{Common, Usage, block_on, finish_serving, parse_speed, site};
+use super::{Common, Format, Usage, block_on, finish_serving, parse_speed, site};
 
 /// Options of `up`.
 #[derive(Debug, Args)]
@@ -53,12 +53,6 @@ pub(super) struct Options {
     /// How to print the closing table
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 /// Longest run, on the wall and in the workload's time: the built-in workload is laid out ahead.
