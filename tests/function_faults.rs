@@ -27,8 +27,8 @@ fn callers_get_a_clear_error_and_the_runtime_is_replaced() {
     ]);
     agent.register("good", "sh", "main() { echo '{\"ok\":true}'; }");
     agent.register("crashes-at-init", "sh", "exit 1");
-    agent.register("hangs-at-init", "sh", "sleep 30");
-    agent.register("hangs", "sh", "main() { sleep 30; }");
+    agent.register("hangs-at-init", "sh", "sleep 30.0625");
+    agent.register("hangs", "sh", "main() { sleep 30.0625; }");
     agent.register("garbage", "sh", "main() { echo hello; echo '}{'; }");
     agent.register("fails", "sh", "main() { return 3; }");
     agent.register("not-sh", "sh", "main( { fi");
@@ -91,7 +91,7 @@ fn callers_get_a_clear_error_and_the_runtime_is_replaced() {
     // Nothing is left of those that hung.
     let group_members = || {
         let processes = std::process::Command::new("ps").args(["-eo", "args"]).output().unwrap();
-        String::from_utf8_lossy(&processes.stdout).lines().filter(|line| *line == "sleep 30").count()
+        String::from_utf8_lossy(&processes.stdout).lines().filter(|line| *line == "sleep 30.0625").count()
     };
     wait_for("no stray processes", Duration::from_secs(10), || (group_members() == 0).then_some(()));
     let (code, logs) = agent.interrupt();
