@@ -89,7 +89,7 @@ fn poll_and_parse(bootstrap: &str, events: u64, partitions: i32) -> f64 {
         .set("fetch.queue.backoff.ms", "50")
         .set("fetch.min.bytes", "100000")
         .set("queued.min.messages", "1000000")
-        .set("queued.max.messages.kbytes", "16384")
+        .set("queued.max.messages.kbytes", "4096")
         .create()
         .unwrap();
     let mut assignment = TopicPartitionList::new();

@@ -1,13 +1,14 @@
-//! Which apps there are, and what each needs in order to be loaded: from the apps file, from `PUT /apps/{app}`, or from
-//! a decision. Kept in memory.
+//! Which apps there are, and what each needs in order to be loaded: from the apps file and from `PUT /apps/{app}`. Kept in
+//! memory. What a decision says of an app's code is fetched ahead, but never executed on its word alone: whoever can write
+//! events must not thereby be able to run code here.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ingest::MAX_NAME_BYTES;
-use crate::model::{Code, DEFAULT_MEMORY_MB, Decision};
+use crate::ingest::{MAX_NAME_BYTES, MAX_RUNTIME_BYTES, MAX_URI_BYTES};
+use crate::model::{Code, DEFAULT_MEMORY_MB};
 
 /// Apps at most.
 const MAX_APPS: usize = 1_000_000;
@@ -29,9 +30,6 @@ pub struct AppSpec {
     /// Who it belongs to; goes into events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
-    /// Known from its decisions only, and replaced by what later ones say.
-    #[serde(skip)]
-    pub learned: bool,
 }
 
 fn default_memory_mb() -> f64 {
@@ -72,6 +70,24 @@ pub enum Error {
         /// MB.
         found: f64,
     },
+    /// A text that no event could carry.
+    #[error("{field} of app '{app}' has {found} bytes: at most {most} are taken")]
+    TooLong {
+        /// The app.
+        app: String,
+        /// The field.
+        field: &'static str,
+        /// Its bytes.
+        found: usize,
+        /// The most.
+        most: usize,
+    },
+    /// A digest that is none.
+    #[error("code.sha256 of app '{app}' is no SHA-256: expected 64 hexadecimal digits")]
+    Digest {
+        /// The app.
+        app: String,
+    },
     /// Too many.
     #[error("{MAX_APPS} apps are registered already: no more are taken")]
     Full,
@@ -108,30 +124,28 @@ impl Registry {
         if !(1.0..=1e6).contains(&spec.memory_mb) {
             return Err(Error::Memory { app: app.to_owned(), found: spec.memory_mb });
         }
+        // What events carry of an app must be within what the pipeline reads.
+        let uri_bytes = if spec.code.uri.starts_with("data:") { 0 } else { spec.code.uri.len() };
+        for (field, found, most) in [
+            ("runtime", spec.runtime.len(), MAX_RUNTIME_BYTES),
+            ("code.uri", uri_bytes, MAX_URI_BYTES),
+            ("main", spec.main.len(), MAX_NAME_BYTES),
+            ("tenant", spec.tenant.as_ref().map_or(0, String::len), MAX_NAME_BYTES),
+        ] {
+            if found > most {
+                return Err(Error::TooLong { app: app.to_owned(), field, found, most });
+            }
+        }
+        let is_digest = |text: &String| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if spec.code.sha256.as_ref().is_some_and(|digest| !is_digest(digest)) {
+            return Err(Error::Digest { app: app.to_owned() });
+        }
         let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
         if apps.len() >= MAX_APPS && !apps.contains_key(app) {
             return Err(Error::Full);
         }
         apps.insert(app.to_owned(), Arc::new(spec));
         Ok(())
-    }
-
-    /// An app that was registered by nobody can still be known from its decisions.
-    pub fn learn(&self, decision: &Decision) {
-        let (Some(runtime), Some(code)) = (&decision.runtime, &decision.code) else { return };
-        let spec = AppSpec {
-            runtime: runtime.clone(),
-            code: code.clone(),
-            memory_mb: decision.memory_mb.unwrap_or(DEFAULT_MEMORY_MB),
-            main: default_main(),
-            tenant: None,
-            learned: true,
-        };
-        if self.get(&decision.app).is_some_and(|known| !known.learned || *known == spec) {
-            return;
-        }
-        // One that can't be registered can't be loaded ahead of time: the decision is kept all the same.
-        let _ = self.put(&decision.app, spec);
     }
 
     /// What an app needs.
@@ -142,5 +156,36 @@ impl Registry {
     /// All apps, by name.
     pub fn all(&self) -> BTreeMap<String, Arc<AppSpec>> {
         self.apps.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_what_can_be_loaded_and_published() {
+        let put = |json: serde_json::Value| {
+            let spec: AppSpec = serde_json::from_value(json).unwrap();
+            Registry::default().put("a", spec).map_err(|error| error.to_string())
+        };
+        let long = "x".repeat(5000);
+        assert_eq!(put(serde_json::json!({"runtime": "sh", "code": {"uri": format!("data:,{long}")}})), Ok(()));
+        for (spec, text) in [
+            (
+                serde_json::json!({"runtime": "sh", "code": {"uri": format!("file:///{long}")}}),
+                "code.uri of app 'a' has",
+            ),
+            (serde_json::json!({"runtime": long, "code": {"uri": "data:,"}}), "runtime of app 'a' has 5000 bytes"),
+            (serde_json::json!({"runtime": "sh", "code": {"uri": "data:,", "sha256": "00"}}), "is no SHA-256"),
+            (
+                serde_json::json!({"runtime": "sh", "code": {"uri": "data:,"}, "memory_mb": 0}),
+                "memory_mb of app 'a' is 0",
+            ),
+            (serde_json::json!({"runtime": "sh", "code": {"uri": "data:,"}, "tenant": long}), "tenant of app 'a'"),
+        ] {
+            let error = put(spec).unwrap_err();
+            assert!(error.contains(text), "{error}");
+        }
     }
 }

@@ -44,7 +44,7 @@ const READING: [(&str, &str); 8] = [
     ("fetch.wait.max.ms", "50"),
     ("queued.min.messages", "1000000"),
     // Per partition; bounds what waits in memory.
-    ("queued.max.messages.kbytes", "16384"),
+    ("queued.max.messages.kbytes", "4096"),
 ];
 
 /// Changes of ownership that were not looked at yet.

@@ -9,8 +9,10 @@ use crate::model::Invocation;
 
 /// Longest name of an app or function, bytes.
 pub const MAX_NAME_BYTES: usize = 512;
-const MAX_RUNTIME_BYTES: usize = 64;
-const MAX_URI_BYTES: usize = 4096;
+/// Longest name of a runtime kind, bytes.
+pub const MAX_RUNTIME_BYTES: usize = 64;
+/// Longest reference to code, bytes.
+pub const MAX_URI_BYTES: usize = 4096;
 /// The last millisecond of the year 9999.
 const MAX_TIME_MS: i64 = 253_402_300_799_999;
 

@@ -144,7 +144,6 @@ impl Node {
     // ── Decisions ────────────────────────────────────────────────────────────────────────────────────────────────
 
     pub(super) fn decide(&self, decision: &Decision) {
-        self.0.registry.learn(decision);
         let loadable = self.0.registry.get(&decision.app).is_some();
         let commands = self.warm().set.decide(decision, loadable, self.now_ms());
         let Some(commands) = commands else { return };
