@@ -22,7 +22,7 @@ use crate::{bus, config, policy, server};
 #[command(
     name = "pilotlight",
     version,
-    after_help = "Examples:\n  pilotlight up                                   try it: everything in one process, nothing else needed\n  \
+    after_help = "Examples:\n  pilotlight up                                   try it: everything in one process\n  \
                   pilotlight check --config pilotlight.toml       what these settings would do\n  \
                   pilotlight pipeline --bootstrap-servers k:9092  decide, for the events on your Kafka\n\n\
                   Exit codes: 0 done, 1 failed, 2 wrong usage or settings."

@@ -29,6 +29,7 @@ use super::{Common, Usage, block_on, parse_speed};
 )]
 pub(super) struct Options {
     /// Folder of an Azure Functions trace, 2019 or 2021
+    #[arg(value_name = "DIR")]
     trace: PathBuf,
     /// How many times as fast as real time
     #[arg(long, value_name = "N", default_value = "1", value_parser = parse_speed)]

@@ -22,6 +22,7 @@ use super::{Common, site};
 )]
 pub(super) struct Options {
     /// Folder of an Azure Functions trace, 2019 or 2021
+    #[arg(value_name = "DIR")]
     trace: PathBuf,
     /// A policy to try; may be given many times
     #[arg(long = "policy", value_name = "POLICY", default_values = ["fixed:10m", "hybrid"])]

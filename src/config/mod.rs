@@ -117,6 +117,8 @@ impl Settings {
 
     fn check(&self) -> Result<(), Error> {
         self.policy.build()?;
+        let memory_mb = self.policy.default_memory_mb;
+        ensure((1.0..=1e6).contains(&memory_mb), "policy.default_memory_mb", memory_mb, "1 to 1,000,000 MB")?;
         self.input.check()?;
         self.topics.check()?;
         self.publish.check()?;
