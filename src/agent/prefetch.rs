@@ -75,8 +75,7 @@ impl CodeCache {
             return fetch(&code.uri).map(|bytes| (bytes, true));
         };
         let expected = expected.to_ascii_lowercase();
-        // A digest names a file: nothing else may.
-        let is_digest = expected.len() == 64 && expected.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_digest = Code::is_digest(&expected);
         let path = self.folder.join(if is_digest { expected.as_str() } else { "none" });
         if is_digest
             && let Ok(bytes) = std::fs::read(&path)

@@ -136,8 +136,7 @@ impl Registry {
                 return Err(Error::TooLong { app: app.to_owned(), field, found, most });
             }
         }
-        let is_digest = |text: &String| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if spec.code.sha256.as_ref().is_some_and(|digest| !is_digest(digest)) {
+        if spec.code.sha256.as_ref().is_some_and(|digest| !Code::is_digest(digest)) {
             return Err(Error::Digest { app: app.to_owned() });
         }
         let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);

@@ -5,7 +5,7 @@ pub mod format;
 
 pub use dead_letter::{DeadLetter, Origin};
 
-use crate::model::Invocation;
+use crate::model::{Code, Invocation};
 
 /// Longest name of an app or function, bytes.
 pub const MAX_NAME_BYTES: usize = 512;
@@ -122,8 +122,7 @@ fn check(invocation: &Invocation) -> Result<(), Reason> {
         if code.uri.len() > MAX_URI_BYTES {
             return Err(bad("code.uri", format!("{} bytes long", code.uri.len()), "at most 4096 bytes"));
         }
-        let is_digest = |text: &String| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if let Some(digest) = code.sha256.as_ref().filter(|digest| !is_digest(digest)) {
+        if let Some(digest) = code.sha256.as_ref().filter(|digest| !Code::is_digest(digest)) {
             return Err(bad("code.sha256", format!("{} bytes long", digest.len()), "64 hexadecimal digits"));
         }
     }

@@ -96,6 +96,13 @@ pub struct Code {
     pub sha256: Option<String>,
 }
 
+impl Code {
+    /// Whether `text` is a SHA-256 in hex. A digest names a file of the code cache: nothing else may.
+    pub fn is_digest(text: &str) -> bool {
+        text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    }
+}
+
 /// What causes an invocation: the classes of "Serverless in the Wild", §3.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
