@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::config::Settings;
 use crate::telemetry::{self, LogFormat};
@@ -156,6 +157,15 @@ impl Common {
 fn parse_speed(text: &str) -> Result<f64, String> {
     let speed: f64 = text.parse().map_err(|_| "expected a number such as 60".to_owned())?;
     if (0.001..=1e6).contains(&speed) { Ok(speed) } else { Err("expected a number from 0.001 to 1000000".to_owned()) }
+}
+
+/// A progress bar over so many invocations, where there is a terminal; nothing elsewhere.
+fn progress_bar(invocations: u64) -> ProgressBar {
+    let bar = ProgressBar::new(invocations);
+    match ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} invocations, {eta} to go") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
 }
 
 /// Runs the asynchronous edges to the end of `main`, and does not wait for what hangs beyond it.

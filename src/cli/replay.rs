@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use crate::bus::{self, Producer};
 use crate::config::Settings;
@@ -15,7 +15,7 @@ use crate::shutdown::{self, Shutdown};
 use crate::simulate::traces::{self, Placement, Trace};
 use crate::simulate::{Drive, Target};
 
-use super::{Common, Usage, block_on, parse_speed};
+use super::{Common, Usage, block_on, parse_speed, progress_bar};
 
 /// Options of `replay`.
 #[derive(Debug, Args)]
@@ -63,7 +63,7 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
     block_on(async {
         let (trigger, shutdown) = shutdown::channel();
         trigger.fire_on_signals();
-        let bar = ProgressBar::new(total);
+        let bar = progress_bar(total);
         let showing = tokio::spawn(show_progress(bar.clone(), Arc::clone(&played)));
         let result = match words[..] {
             ["bus"] => tokio::task::block_in_place(|| to_bus(&settings, drive, &shutdown)),
@@ -111,12 +111,8 @@ async fn to_agent(
     Ok(format!("invoked at {url}: {ok} answered, {failed} failed, {unreachable} without an answer"))
 }
 
-/// A progress bar where there is a terminal; nothing elsewhere. Never ends by itself.
+/// Keeps the bar at what was played. Never ends by itself.
 async fn show_progress(bar: ProgressBar, played: Arc<AtomicU64>) {
-    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} invocations, {eta} to go");
-    if let Ok(style) = style {
-        bar.set_style(style);
-    }
     loop {
         bar.set_position(played.load(Ordering::Relaxed));
         tokio::time::sleep(Duration::from_millis(200)).await;

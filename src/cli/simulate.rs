@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::server::Table;
 use crate::simulate::traces::{self, Placement};
 use crate::simulate::{Outcome, simulate};
 
-use super::{Common, site};
+use super::{Common, progress_bar, site};
 
 /// Options of `simulate`.
 #[derive(Debug, Args)]
@@ -65,10 +64,7 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
         PlacementKind::Even => Placement::Even,
         PlacementKind::Uniform => Placement::Uniform { seed: options.seed },
     };
-    let bar = ProgressBar::new(trace.invocations());
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} invocations, {eta} to go") {
-        bar.set_style(style);
-    }
+    let bar = progress_bar(trace.invocations());
     let memory_mb = settings.policy.default_memory_mb;
     let outcomes = simulate(&trace, &policies, placement, memory_mb, |done| bar.set_position(done));
     bar.finish_and_clear();

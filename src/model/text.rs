@@ -12,13 +12,6 @@ use serde::{Serialize, Serializer};
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Text<'a>(Cow<'a, str>);
 
-impl<'a> Text<'a> {
-    /// The same text, owning its bytes.
-    pub fn into_owned(self) -> Text<'static> {
-        Text(Cow::Owned(self.0.into_owned()))
-    }
-}
-
 impl Deref for Text<'_> {
     type Target = str;
     fn deref(&self) -> &str {

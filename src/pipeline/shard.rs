@@ -84,7 +84,7 @@ impl Shard {
                 due.then_some(new)
             }
             // No new idle time, no new plan: only the end has moved.
-            Observed::Overlap | Observed::First => {
+            Observed::Overlap => {
                 let published = &entry.published;
                 let due = published.end_has_moved(entry.state.last_end_ms, rules)
                     || published.is_ageing(now_ms, rules)

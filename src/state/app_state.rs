@@ -35,8 +35,6 @@ pub struct Traits {
 /// What an invocation meant for the app's idle time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Observed {
-    /// The first invocation of the app.
-    First,
     /// The app had been idle for so many ms, at least 1.
     Idle(i64),
     /// It started while another one ran, or as it ended: no idle time.
@@ -75,7 +73,7 @@ impl AppState {
                 self.idle.record(idle_ms, shape);
                 self.concurrency.begin_period(start_ms, end_ms);
             }
-            Observed::Overlap | Observed::First => self.concurrency.join_period(start_ms, end_ms),
+            Observed::Overlap => self.concurrency.join_period(start_ms, end_ms),
         }
         self.invocations += 1;
         self.last_end_ms = self.last_end_ms.max(end_ms);
