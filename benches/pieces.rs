@@ -8,8 +8,8 @@ use pilotlight::config::Settings;
 use pilotlight::ingest::{self, Limits};
 use pilotlight::model::Invocation;
 use pilotlight::pipeline::{Decider, Shard};
-use pilotlight::policy;
-use pilotlight::state::AppState;
+use pilotlight::policy::{self, Planner};
+use pilotlight::state::{AppState, Arrivals};
 
 const MINUTE: i64 = 60_000;
 
@@ -25,32 +25,38 @@ fn decode(c: &mut Criterion) {
 }
 
 fn state(c: &mut Criterion) {
-    let shape = policy::parse("hybrid").unwrap().shape();
-    let mut app = AppState::first(&Invocation::new("a", "f", 0, 10.0));
-    let mut now_ms = 0;
-    c.bench_function("state/apply", |b| {
-        b.iter(|| {
-            now_ms += 3 * MINUTE + now_ms % 7 * MINUTE;
-            app.apply(black_box(&Invocation::new("a", "f", now_ms, 10.0)), shape)
+    for policy in ["hybrid", "frontier"] {
+        let kept = policy::parse(policy).unwrap().kept();
+        let mut app = AppState::first(&Invocation::new("a", "f", 0, 10.0), 0, &kept);
+        let mut now_ms = 0;
+        c.bench_function(&format!("state/apply for {policy}"), |b| {
+            b.iter(|| {
+                now_ms += 3 * MINUTE + now_ms % 7 * MINUTE;
+                app.apply(black_box(&Invocation::new("a", "f", now_ms, 10.0)), &kept)
+            });
         });
-    });
+    }
 }
 
 fn plan(c: &mut Criterion) {
-    let hybrid = policy::parse("hybrid").unwrap();
-    let mut app = AppState::first(&Invocation::new("a", "f", 0, 10.0));
-    let mut now_ms = 0;
-    for i in 0..1000 {
-        now_ms += if i % 50 == 0 { 239 * MINUTE } else { 120 * MINUTE };
-        app.apply(&Invocation::new("a", "f", now_ms, 10.0), hybrid.shape());
+    for (policy, text) in [("hybrid", "hybrid, all 240 bins"), ("frontier", "frontier, all 230 bins")] {
+        let mut planner = Planner::new(policy::parse(policy).unwrap());
+        let kept = *planner.kept();
+        let mut arrivals = Arrivals::first(0, 10, 0, None, &kept);
+        let mut now_ms = 0;
+        for i in 0..1000 {
+            now_ms += if i % 50 == 0 { 239 * MINUTE } else { 120 * MINUTE + i % 7 * 1000 };
+            planner.learn(&arrivals, now_ms - arrivals.last_end_ms, now_ms, 1);
+            arrivals.apply(now_ms, now_ms + 10, &kept);
+        }
+        c.bench_function(&format!("policy/{text}"), |b| b.iter(|| planner.plan(black_box(&arrivals), 170.0)));
     }
-    c.bench_function("policy/hybrid, all 240 bins", |b| b.iter(|| hybrid.plan(black_box(&app))));
 }
 
 fn shard(c: &mut Criterion) {
     let decider = Decider::new(&Settings::load(Some("/dev/null".as_ref()), &[]).unwrap()).unwrap();
     let apps: Vec<String> = (0..10_000).map(|i| format!("app-{i}")).collect();
-    let mut shard = Shard::default();
+    let mut shard = Shard::new(&decider);
     let mut i = 0_i64;
     c.bench_function("pipeline/shard, 10,000 apps", |b| {
         b.iter(|| {

@@ -5,20 +5,23 @@
 //! 1. [`model`]: the nouns. Invocation, decision, window: plain data.
 //! 2. [`ingest`]: bytes from the bus become invocations, or dead letters.
 //! 3. [`state`]: invocations become the state of an app, above all its idle-time histogram.
-//! 4. [`policy`]: the state of an app becomes the windows in which to keep it loaded.
-//! 5. [`publish`]: windows become decisions, only when they changed.
-//! 6. [`pipeline`]: wires 2-5 between the input topics and the control topic.
-//! 7. [`agent`]: decisions become warm runtimes, which execute functions.
-//! 8. [`shadow`]: what another policy would have cost on the same invocations.
-//! 9. [`simulate`]: traces and workloads to try all this on.
+//! 4. [`forecast`]: idle times so far become the next one, for the policies that ask.
+//! 5. [`policy`]: the state of an app becomes the windows in which to keep it loaded.
+//! 6. [`publish`]: windows become decisions, only when they changed.
+//! 7. [`pipeline`]: wires 2-6 between the input topics and the control topic.
+//! 8. [`agent`]: decisions become warm runtimes, which execute functions.
+//! 9. [`shadow`]: what another policy would have cost on the same invocations.
+//! 10. [`simulate`]: traces and workloads to try all this on.
 //!
-//! Around them: [`bus`] (Kafka), [`config`], [`server`] (HTTP), [`telemetry`] (logs and metrics), [`shutdown`] and
+//! Around them: [`bus`] (Kafka), [`config`], [`server`] (HTTP), [`html`], [`telemetry`] (logs and metrics), [`shutdown`] and
 //! [`cli`] (one file per subcommand).
 
 pub mod agent;
 pub mod bus;
 pub mod cli;
 pub mod config;
+pub mod forecast;
+pub mod html;
 pub mod ingest;
 pub mod model;
 pub mod pipeline;

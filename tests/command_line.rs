@@ -20,7 +20,7 @@ fn wrong_usage_is_one_sentence_and_exit_code_2() {
     let file = folder.path().join("settings.toml");
     std::fs::write(&file, "[publish]\ntolerence = 5.0\n").unwrap();
     let file = file.to_str().unwrap();
-    let empty = folder.path().to_str().unwrap();
+    let settings_folder = folder.path().to_str().unwrap();
     let cases: Vec<(Vec<&str>, &str)> = vec![
         (vec!["up", "--listen", &taken], "can't listen on"),
         (vec!["pipeline", "--listen", &taken], "choose another address with --listen"),
@@ -33,12 +33,16 @@ fn wrong_usage_is_one_sentence_and_exit_code_2() {
         (vec!["check", "--config", file], "did you mean 'publish.tolerance'?"),
         (vec!["check", "--set", "policy.name=hibrid"], "did you mean 'hybrid'?"),
         (vec!["pipeline", "--policy", "fixd:10m"], "unknown policy 'fixd'"),
-        (vec!["up", "--policy", "frontier"], "unknown policy 'frontier'"),
+        (vec!["up", "--policy", "frontiers"], "did you mean 'frontier'?"),
         (vec!["check", "--set", "kafka.bootstrap.server=x"], "did you mean 'kafka.bootstrap.servers'?"),
         (vec!["check", "--set", "input.topics"], "expected KEY=VALUE"),
-        (vec!["replay", empty], "holds no trace"),
+        (vec!["replay", settings_folder], "holds no trace: found 'settings.toml', expected"),
+        (vec!["simulate", file], "settings.toml' is no trace: it begins with '[publish]'; expected the columns"),
         (vec!["replay", "/nowhere"], "trace '/nowhere' can't be read"),
         (vec!["agent", "--apps", "/nowhere.toml"], "apps file '/nowhere.toml' can't be read"),
+        (vec!["generate", "--out", settings_folder], "is not empty"),
+        (vec!["generate", "--out", "-"], "the azure2019 format needs a folder"),
+        (vec!["generate", "--out", file, "--format", "events"], "is there already"),
         (vec!["check", "--log", "loud"], "--log 'loud' can't be read"),
     ];
     for (arguments, text) in cases {
@@ -78,7 +82,7 @@ fn check_says_what_would_be_connected_to_and_hides_secrets() {
 
 #[test]
 fn help_has_examples() {
-    for command in ["up", "pipeline", "agent", "replay", "simulate", "check"] {
+    for command in ["up", "pipeline", "agent", "replay", "generate", "simulate", "report", "check"] {
         let output = run(&[command, "--help"]);
         let said = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success() && said.contains(&format!("pilotlight {command}")), "{said}");

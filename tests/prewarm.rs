@@ -17,7 +17,7 @@ fn a_timer_is_unloaded_between_calls_and_pre_warmed_before_each() {
     let bus = pilotlight::bus::Embedded::start(&mut settings).unwrap();
     let servers = bus.bootstrap_servers();
     let common = ["--bootstrap-servers", &servers, "--set", "topics.create=false", "--speed", SPEED];
-    let _pipeline = Program::start_ready(&[&["pipeline"], &common[..]].concat());
+    let _pipeline = Program::start_ready(&[&["pipeline", "--policy", "hybrid"], &common[..]].concat());
     let agent = Program::start_ready(&[&["agent"], &common[..]].concat());
     agent.register("timer", "sh", include_str!("../runtimes/examples/hello.sh"));
 

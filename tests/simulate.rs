@@ -34,6 +34,22 @@ fn one_object_a_policy_in_the_order_asked() {
 }
 
 #[test]
+fn what_of_a_trace_cannot_be_read_is_said_and_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("invocations_per_function_md.anon.d01.csv");
+    std::fs::write(&file, "HashApp,HashFunction,Trigger,1,2\na,f,timer,1,abc\nb,f,http,-1,2\nc\n").unwrap();
+    let output = run(&["simulate", folder.path().to_str().unwrap(), "--policy", "fixed:10m", "--format", "json"]);
+    assert!(output.status.success());
+    let outcomes: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((outcomes[0]["apps"].as_u64(), outcomes[0]["invocations"].as_u64()), (Some(2), Some(3)));
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "1 row and 2 cells of invocations_per_function_md.anon.d01.csv could not be read: first at line 2: 'abc' is no \
+         count\n"
+    );
+}
+
+#[test]
 fn uniform_placement_follows_its_seed() {
     let Some(trace) = support::trace("azure2019-d01-head9") else { return };
     let count = |seed: &str| {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::bus;
 use crate::config::Settings;
-use crate::policy::Policy;
+use crate::policy::{Policy, Weight};
 
 use super::{Common, Format};
 
@@ -91,6 +91,14 @@ fn describe(policy: &Policy) -> String {
             hybrid.head * 100.0,
             hybrid.tail * 100.0,
             hybrid.margin * 100.0
+        ),
+        Policy::Frontier(frontier) => format!(
+            "frontier: {:.1} GB·s for a cold start, {} counting alike",
+            frontier.price_mb_s / 1024.0,
+            match frontier.weight {
+                Weight::Invocation => "all invocations",
+                Weight::App => "all apps",
+            }
         ),
     }
 }

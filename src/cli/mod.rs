@@ -2,19 +2,22 @@
 
 mod agent;
 mod check;
+mod generate;
 mod pipeline;
 mod replay;
+mod report;
 mod simulate;
 mod site;
 mod up;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::config::Settings;
+use crate::simulate::traces::{self, Trace};
 use crate::telemetry::{self, LogFormat};
 use crate::{bus, config, policy, server};
 
@@ -65,8 +68,12 @@ enum Command {
     Agent(agent::Options),
     /// Publish a trace as invocation events, or invoke functions by it
     Replay(replay::Options),
+    /// Write a synthetic workload as a trace or as events
+    Generate(generate::Options),
     /// What policies would have cost on a trace
     Simulate(simulate::Options),
+    /// A workload in figures beside the published ones, as a page
+    Report(report::Options),
     /// Check the settings and say what they would do
     Check(check::Options),
 }
@@ -88,7 +95,15 @@ struct Usage(String);
 /// Parses the command line and runs what it says.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    let quiet = matches!(cli.command, Command::Up(_) | Command::Replay(_) | Command::Simulate(_) | Command::Check(_));
+    let quiet = matches!(
+        cli.command,
+        Command::Up(_)
+            | Command::Replay(_)
+            | Command::Generate(_)
+            | Command::Simulate(_)
+            | Command::Report(_)
+            | Command::Check(_)
+    );
     let log = cli.common.log.as_deref().unwrap_or(if quiet { "warn" } else { "info" });
     let result =
         telemetry::init_logs(log, cli.common.log_format).map_err(|message| Usage(message).into()).and_then(|()| {
@@ -97,7 +112,9 @@ pub fn run() -> ExitCode {
                 Command::Pipeline(options) => pipeline::run(&cli.common, &options),
                 Command::Agent(options) => agent::run(&cli.common, &options),
                 Command::Replay(options) => replay::run(&cli.common, &options),
+                Command::Generate(options) => generate::run(&options),
                 Command::Simulate(options) => simulate::run(&cli.common, &options),
+                Command::Report(options) => report::run(&cli.common, &options),
                 Command::Check(options) => check::run(&cli.common, &options),
             }
         });
@@ -127,7 +144,8 @@ fn is_usage(error: &anyhow::Error) -> bool {
             || cause.is::<config::Error>()
             || cause.is::<policy::SpecError>()
             || cause.is::<server::BindError>()
-            || cause.is::<crate::simulate::traces::Error>()
+            || cause.is::<traces::Error>()
+            || cause.is::<crate::simulate::plot::Error>()
             || matches!(cause.downcast_ref(), Some(bus::Error::Option { .. }))
             || matches!(cause.downcast_ref(), Some(crate::simulate::DriveError::Url(_)))
             || matches!(cause.downcast_ref(), Some(Agent::Cache { .. } | Agent::Apps(_)))
@@ -161,11 +179,35 @@ fn parse_speed(text: &str) -> Result<f64, String> {
 
 /// A progress bar over so many invocations, where there is a terminal; nothing elsewhere.
 fn progress_bar(invocations: u64) -> ProgressBar {
-    let bar = ProgressBar::new(invocations);
-    match ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} invocations, {eta} to go") {
+    progress_bar_of(invocations, "invocations")
+}
+
+/// The same over so many of something else.
+fn progress_bar_of(count: u64, unit: &str) -> ProgressBar {
+    let bar = ProgressBar::new(count);
+    match ProgressStyle::with_template(&format!("{{bar:40}} {{human_pos}} of {{human_len}} {unit}, {{eta}} to go")) {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }
+}
+
+/// Reads a trace, with a bar where there is a terminal, and says what of it could not be read.
+fn open_trace(path: &Path) -> anyhow::Result<Trace> {
+    let bar = ProgressBar::new(0);
+    let bar = match ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes} read, {eta} to go") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    };
+    let trace = traces::open(path, |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    let trace = trace?;
+    if !trace.skipped().is_empty() {
+        eprintln!("{}", trace.skipped());
+    }
+    Ok(trace)
 }
 
 /// Runs the asynchronous edges to the end of `main`, and does not wait for what hangs beyond it.

@@ -12,10 +12,10 @@ use indicatif::ProgressBar;
 use crate::bus::{self, Producer};
 use crate::config::Settings;
 use crate::shutdown::{self, Shutdown};
-use crate::simulate::traces::{self, Placement, Trace};
+use crate::simulate::traces::{Placement, Trace};
 use crate::simulate::{Drive, Target};
 
-use super::{Common, Usage, block_on, parse_speed, progress_bar};
+use super::{Common, Usage, block_on, open_trace, parse_speed, progress_bar};
 
 /// Options of `replay`.
 #[derive(Debug, Args)]
@@ -28,7 +28,7 @@ use super::{Common, Usage, block_on, parse_speed, progress_bar};
                         long as the trace says."
 )]
 pub(super) struct Options {
-    /// Folder of an Azure Functions trace, 2019 or 2021
+    /// Folder of an Azure Functions trace, 2019 or 2021, or a single file of one; .gz is fine
     #[arg(value_name = "DIR")]
     trace: PathBuf,
     /// How many times as fast as real time
@@ -47,10 +47,7 @@ pub(super) struct Options {
 
 pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
     let settings = common.settings(&[])?;
-    let trace = traces::open(&options.trace)?;
-    if trace.skipped() > 0 {
-        eprintln!("{} rows or cells of the trace could not be read and are left out", trace.skipped());
-    }
+    let trace = open_trace(&options.trace)?;
     let total = trace.invocations().min(options.limit.unwrap_or(u64::MAX));
     let played = Arc::new(AtomicU64::new(0));
     let drive = Drive {

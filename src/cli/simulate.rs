@@ -5,36 +5,54 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::server::Table;
-use crate::simulate::traces::{self, Placement};
-use crate::simulate::{Outcome, simulate};
+use crate::simulate::traces::Placement;
+use crate::simulate::{Contender, Outcome, PARTS, Rules, plot, simulate};
 
-use super::{Common, progress_bar, site};
+use super::{Common, open_trace, progress_bar, site};
 
 /// Options of `simulate`.
 #[derive(Debug, Args)]
 #[command(
     override_usage = "pilotlight simulate <DIR> [OPTIONS]",
     after_help = "Examples:\n  pilotlight simulate azure2021 --policy fixed:10m --policy hybrid\n  \
-                  pilotlight simulate azure2019 --policy hybrid:range=2h --placement uniform --seed 7 --format json\n\n\
+                  pilotlight simulate azure2019 --policy hybrid:range=2h --placement uniform --seed 7 --format json\n  \
+                  pilotlight simulate azure2019 --policy hybrid --policy frontier:price=50GBs --policy \
+                  frontier:price=500GBs --plot policies.html\n  \
+                  pilotlight simulate azure2019 --policy greedy-dual:memory=64GB --policy oracle:price=50GBs\n\n\
                   Cold is an app's first invocation, and any whose idle time falls into no window of the policy. Idle\n\
                   memory is memory × loaded time within idle times, up to the end of the trace."
 )]
 pub(super) struct Options {
-    /// Folder of an Azure Functions trace, 2019 or 2021
+    /// Folder of an Azure Functions trace, 2019 or 2021, or a single file of one; .gz is fine
     #[arg(value_name = "DIR")]
     trace: PathBuf,
-    /// A policy to try; may be given many times
-    #[arg(long = "policy", value_name = "POLICY", default_values = ["fixed:10m", "hybrid"])]
+    /// A policy to try; may be given many times. fixed, hybrid and frontier are what the pipeline runs; greedy-dual,
+    /// oracle and oracle-window are to compare with
+    #[arg(long = "policy", value_name = "POLICY", default_values = ["fixed:10m", "hybrid", "frontier"])]
     policies: Vec<String>,
+    /// Whose cold starts count alike, for the policies that weigh them against memory
+    #[arg(long, value_enum)]
+    weight: Option<Weight>,
     /// Where in its minute to place an invocation of which only the minute is known
     #[arg(long, value_enum, default_value = "even")]
     placement: PlacementKind,
     /// For --placement uniform
     #[arg(long, value_name = "N", default_value = "1")]
     seed: u64,
+    /// Draw cold starts by app, and cold starts against idle memory: a picture (.svg) or a page (.html)
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
     /// How to print it
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Weight {
+    /// Every invocation's: their total counts
+    Invocation,
+    /// Every app's
+    App,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -53,21 +71,26 @@ enum Format {
 }
 
 pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
-    let settings = common.settings(&[])?;
-    let read = |text: &String| settings.policy.read(text).map(|policy| (text.clone(), policy));
-    let policies = options.policies.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    let trace = traces::open(&options.trace)?;
-    if trace.skipped() > 0 {
-        eprintln!("{} rows or cells of the trace could not be read and are left out", trace.skipped());
+    let mut settings = common.settings(&[])?;
+    if let Some(weight) = options.weight {
+        let weight = weight.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned());
+        settings.policy.frontier.insert("weight".to_owned(), weight.into());
     }
+    let read = |text: &String| Contender::read(text, &settings.policy).map(|contender| (text.clone(), contender));
+    let contenders = options.policies.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    options.plot.as_deref().map(plot::check).transpose()?;
+    let trace = open_trace(&options.trace)?;
     let placement = match options.placement {
         PlacementKind::Even => Placement::Even,
         PlacementKind::Uniform => Placement::Uniform { seed: options.seed },
     };
-    let bar = progress_bar(trace.invocations());
-    let memory_mb = settings.policy.default_memory_mb;
-    let outcomes = simulate(&trace, &policies, placement, memory_mb, |done| bar.set_position(done));
+    let bar = progress_bar(PARTS * contenders.len() as u64);
+    let rules = Rules { placement, default_memory_mb: settings.policy.default_memory_mb };
+    let outcomes = simulate(&trace, &contenders, rules, |done| bar.set_position(done));
     bar.finish_and_clear();
+    if let Some(file) = &options.plot {
+        plot::write(file, &outcomes)?;
+    }
     match options.format {
         Format::Json => println!("{}", serde_json::to_string(&outcomes)?),
         Format::Csv => {

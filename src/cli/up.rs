@@ -18,11 +18,11 @@ use crate::policy::{Fixed, Policy};
 use crate::server::{self, Site, Table, render};
 use crate::shadow::Shadow;
 use crate::shutdown::{self, Shutdown};
-use crate::simulate::traces::{self, Placement, Trace};
+use crate::simulate::traces::{Placement, Trace};
 use crate::simulate::{Arrival, Drive, Function, Target, Workload};
 use crate::telemetry::Metrics;
 
-use super::{Common, Format, Usage, block_on, finish_serving, parse_speed, site};
+use super::{Common, Format, Usage, block_on, finish_serving, open_trace, parse_speed, site};
 
 /// Options of `up`.
 #[derive(Debug, Args)]
@@ -38,7 +38,7 @@ pub(super) struct Options {
     /// Which variant of the built-in workload
     #[arg(long, value_name = "N", default_value = "1")]
     seed: u64,
-    /// Folder of an Azure Functions trace to use instead of the built-in workload
+    /// Folder of an Azure Functions trace, or a single file of one, to use instead of the built-in workload
     #[arg(long, value_name = "DIR")]
     trace: Option<PathBuf>,
     /// How many times as fast as real time the workload runs
@@ -73,7 +73,7 @@ fn parse_for(text: &str) -> Result<Duration, String> {
 
 /// What is played.
 enum Play {
-    Trace(Trace),
+    Trace(Box<Trace>),
     Workload(Workload),
 }
 
@@ -133,7 +133,7 @@ pub(super) fn run(common: &Common, options: Options) -> anyhow::Result<()> {
         return Err(Usage(text.to_owned()).into());
     }
     let play = match &options.trace {
-        Some(folder) => Play::Trace(traces::open(folder)?),
+        Some(path) => Play::Trace(Box::new(open_trace(path)?)),
         None => Play::Workload(Workload::new(options.seed)),
     };
     block_on(async {

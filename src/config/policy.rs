@@ -16,6 +16,8 @@ pub struct PolicySettings {
     pub fixed: toml::Table,
     /// Parameters of `hybrid`.
     pub hybrid: toml::Table,
+    /// Parameters of `frontier`.
+    pub frontier: toml::Table,
     /// How many times as fast as its own clock the workload runs.
     #[serde(skip, default = "real_time")]
     pub speed: f64,
@@ -37,6 +39,7 @@ impl PolicySettings {
         let configured = match name.trim() {
             "fixed" => &self.fixed,
             "hybrid" => &self.hybrid,
+            "frontier" => &self.frontier,
             _ => &toml::Table::new(),
         };
         let mut spec = format!("{name}:");

@@ -275,7 +275,8 @@ impl Run<'_> {
             self.shards.retain(|(position, _)| !changed.contains(position));
             if let Change::Gained(gained) = &change {
                 self.joined = true;
-                self.shards.extend(gained.iter().map(|position| (position.clone(), Shard::default())));
+                self.shards
+                    .extend(gained.iter().map(|position| (position.clone(), Shard::new(&self.pipeline.decider))));
             }
             let partitions: Vec<_> = changed.iter().map(|position| position.partition).collect();
             let verb = if matches!(change, Change::Gained(_)) { "gained" } else { "lost" };
@@ -287,7 +288,7 @@ impl Run<'_> {
         let is_it = |(position, _): &(Position, Shard)| position.partition == partition && position.topic == topic;
         if !self.shards.get(self.last).is_some_and(is_it) {
             self.last = self.shards.iter().position(is_it).unwrap_or_else(|| {
-                self.shards.push((Position { topic: topic.to_owned(), partition }, Shard::default()));
+                self.shards.push((Position { topic: topic.to_owned(), partition }, Shard::new(&self.pipeline.decider)));
                 self.shards.len() - 1
             });
         }

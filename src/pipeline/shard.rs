@@ -3,15 +3,14 @@
 
 use crate::config::Settings;
 use crate::model::{Decision, Invocation, Version};
-use crate::policy::{Policy, SpecError};
+use crate::policy::{InForce, Planner, Policy, SpecError};
 use crate::publish::{self, Published, Rules};
-use crate::state::{AppState, AppTable, Observed, Shape};
+use crate::state::{AppState, AppTable, Observed};
 
 /// What all shards share.
 #[derive(Debug, Clone)]
 pub struct Decider {
     policy: Policy,
-    shape: Shape,
     rules: Rules,
     forget_after_ms: i64,
 }
@@ -19,10 +18,8 @@ pub struct Decider {
 impl Decider {
     /// From the settings.
     pub fn new(settings: &Settings) -> Result<Self, SpecError> {
-        let policy = settings.policy.build()?;
         Ok(Self {
-            shape: policy.shape(),
-            policy,
+            policy: settings.policy.build()?,
             rules: Rules::new(settings),
             forget_after_ms: settings.publish.forget_after.0,
         })
@@ -40,8 +37,9 @@ impl Decider {
 }
 
 /// The apps of one partition.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Shard {
+    planner: Planner,
     apps: AppTable<Entry>,
     /// The latest end of an execution seen: what "now" is for the silence of an app.
     watermark_ms: i64,
@@ -52,6 +50,7 @@ pub struct Shard {
 #[derive(Debug)]
 struct Entry {
     state: AppState,
+    in_force: InForce,
     published: Published,
 }
 
@@ -59,25 +58,44 @@ struct Entry {
 const SWEEPS: i64 = 14;
 
 impl Shard {
+    /// No apps yet.
+    pub fn new(decider: &Decider) -> Self {
+        Self {
+            planner: Planner::new(decider.policy.clone()),
+            apps: AppTable::default(),
+            watermark_ms: 0,
+            sweep_at_ms: 0,
+        }
+    }
+
     /// Takes the event at offset `position` into account. Returns the decision that it leads to, if it leads to one.
     pub fn apply(&mut self, invocation: &Invocation, position: i64, decider: &Decider) -> Option<Decision> {
         let now_ms = invocation.ended_at_ms();
         // One event with a clock far ahead must not make all other apps look silent.
         let step_ms = if self.watermark_ms == 0 { i64::MAX } else { decider.sweep_every_ms() };
         self.watermark_ms = now_ms.min(self.watermark_ms.saturating_add(step_ms)).max(self.watermark_ms);
-        let (name, rules) = (&*invocation.app, &decider.rules);
+        let (name, rules, planner) = (&*invocation.app, &decider.rules, &mut self.planner);
+        let start_ms = invocation.started_at_ms;
 
         let Some(entry) = self.apps.get_mut(name) else {
-            let state = AppState::first(invocation);
-            let published = publish::summary(&state, decider.policy.plan(&state), now_ms, rules);
-            let entry = self.apps.insert(name, Entry { state, published });
+            let state = AppState::first(invocation, planner.silence_ms(start_ms), planner.kept());
+            let in_force = planner.plan(&state.arrivals, state.memory_mb_or(rules.default_memory_mb));
+            let published = publish::summary(&state, &in_force.plan, now_ms, rules);
+            let entry = self.apps.insert(name, Entry { state, in_force, published });
             return Some(entry.decision(name, position, now_ms, decider));
         };
 
-        let observed = entry.state.apply(invocation, decider.shape);
-        let due = match observed {
+        if let Observed::Idle(idle_ms) = entry.state.arrivals.observe(start_ms) {
+            planner.learn(&entry.state.arrivals, idle_ms, start_ms, 1);
+        }
+        let due = match entry.state.apply(invocation, planner.kept()) {
             Observed::Idle(_) => {
-                let new = publish::summary(&entry.state, decider.policy.plan(&entry.state), now_ms, rules);
+                entry.in_force.count(1);
+                if planner.is_over(&entry.in_force, &entry.state.arrivals) {
+                    let memory_mb = entry.state.memory_mb_or(rules.default_memory_mb);
+                    entry.in_force = planner.plan(&entry.state.arrivals, memory_mb);
+                }
+                let new = publish::summary(&entry.state, &entry.in_force.plan, now_ms, rules);
                 let due = new.counts_from_its_end()
                     || publish::differs(&entry.published, &new, rules)
                     || entry.published.is_ageing(now_ms, rules);
@@ -86,10 +104,16 @@ impl Shard {
             // No new idle time, no new plan: only the end has moved.
             Observed::Overlap => {
                 let published = &entry.published;
-                let due = published.end_has_moved(entry.state.last_end_ms, rules)
+                let due = published.end_has_moved(entry.state.arrivals.last_end_ms, rules)
                     || published.is_ageing(now_ms, rules)
                     || published.has_other_code(&entry.state);
-                due.then(|| publish::summary(&entry.state, decider.policy.plan(&entry.state), now_ms, rules))
+                due.then(|| {
+                    if planner.is_over(&entry.in_force, &entry.state.arrivals) {
+                        let memory_mb = entry.state.memory_mb_or(rules.default_memory_mb);
+                        entry.in_force = planner.plan(&entry.state.arrivals, memory_mb);
+                    }
+                    publish::summary(&entry.state, &entry.in_force.plan, now_ms, rules)
+                })
             }
         };
         entry.published = due?;
@@ -104,7 +128,7 @@ impl Shard {
         }
         self.sweep_at_ms = self.watermark_ms.saturating_add(decider.sweep_every_ms());
         let heard_after_ms = self.watermark_ms.saturating_sub(decider.forget_after_ms);
-        let gone = self.apps.remove_where(|entry| entry.state.last_end_ms < heard_after_ms);
+        let gone = self.apps.remove_where(|entry| entry.state.arrivals.last_end_ms < heard_after_ms);
         gone.into_iter().map(|(app, _)| app).collect()
     }
 
@@ -127,9 +151,12 @@ mod tests {
 
     const MINUTE: i64 = 60_000;
 
-    fn decider(flags: &[(&str, &str)]) -> Decider {
-        let flags: Vec<_> = flags.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
-        Decider::new(&Settings::load(Some("/dev/null".as_ref()), &flags).unwrap()).unwrap()
+    fn shard(flags: &[(&str, &str)]) -> (Decider, Shard) {
+        let mut flags: Vec<_> = flags.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+        flags.push(("policy.name", "hybrid".to_owned()));
+        let decider = Decider::new(&Settings::load(Some("/dev/null".as_ref()), &flags).unwrap()).unwrap();
+        let shard = Shard::new(&decider);
+        (decider, shard)
     }
 
     fn invocation(app: &str, started_at_ms: i64, duration_ms: i64) -> Invocation<'_> {
@@ -138,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_busy_app_is_published_when_something_changes_and_not_per_invocation() {
-        let (decider, mut shard) = (decider(&[]), Shard::default());
+        let (decider, mut shard) = shard(&[]);
         let decisions: Vec<_> = (0..10_000)
             .filter_map(|i| shard.apply(&invocation("busy", i * 1000, 100), i, &decider))
             .map(|decision| (decision.version.position, decision.regime))
@@ -148,7 +175,7 @@ mod tests {
 
     #[test]
     fn an_app_with_a_window_ahead_is_published_whenever_it_becomes_idle() {
-        let (decider, mut shard) = (decider(&[]), Shard::default());
+        let (decider, mut shard) = shard(&[]);
         let decisions: Vec<_> = (0..30)
             .filter_map(|i| shard.apply(&invocation("timer", i * 3 * MINUTE, 0), i, &decider))
             .filter(|decision| decision.regime == Regime::Histogram)
@@ -161,7 +188,7 @@ mod tests {
 
     #[test]
     fn overlapping_executions_publish_only_when_the_end_moves_far() {
-        let (decider, mut shard) = (decider(&[]), Shard::default());
+        let (decider, mut shard) = shard(&[]);
         for i in 0..20 {
             shard.apply(&invocation("fan-out", i * 3 * MINUTE, 1000), i, &decider);
         }
@@ -177,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_decision_is_renewed_before_it_expires() {
-        let (decider, mut shard) = (decider(&[("publish.valid_for", "1h")]), Shard::default());
+        let (decider, mut shard) = shard(&[("publish.valid_for", "1h")]);
         let decisions: Vec<_> = (0..200)
             .filter_map(|i| shard.apply(&invocation("steady", i * MINUTE / 2, 0), i, &decider))
             .map(|decision| decision.valid_until_ms - decision.decided_at_ms)
@@ -187,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_silent_app_is_forgotten_by_event_time() {
-        let (decider, mut shard) = (decider(&[("publish.forget_after", "1d")]), Shard::default());
+        let (decider, mut shard) = shard(&[("publish.forget_after", "1d")]);
         let mut forgotten = Vec::new();
         shard.apply(&invocation("rare", 0, 0), 0, &decider);
         for i in 1..40 {
@@ -202,7 +229,7 @@ mod tests {
     #[test]
     fn the_same_events_give_the_same_bytes() {
         let run = || {
-            let (decider, mut shard) = (decider(&[]), Shard::default());
+            let (decider, mut shard) = shard(&[]);
             let decisions = (0..2000).filter_map(|i| {
                 let app = format!("app-{}", i % 7);
                 shard.apply(&invocation(&app, i * i % 977 * MINUTE / 3 + i * MINUTE, i % 5 * 100), i, &decider)

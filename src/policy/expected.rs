@@ -7,24 +7,24 @@ use crate::state::{IdleHistogram, Shape};
 /// count as lying in the middle of their bins, those out of bounds at the end of the range, where the windows' costs up
 /// to there are certain. `None` while no idle time is known.
 pub fn expected(idle: &IdleHistogram, shape: Shape, windows: &[Window], memory_mb: f64) -> Option<Expected> {
-    if idle.total() == 0 {
+    if idle.total() == 0.0 {
         return None;
     }
     let mut cold = 0.0;
     let mut loaded_ms = 0.0;
-    let mut add = |idle_ms: i64, count: u32| {
+    let mut add = |idle_ms: i64, count: f64| {
         if !windows.iter().any(|window| window.contains(idle_ms)) {
-            cold += f64::from(count);
+            cold += count;
         }
-        loaded_ms += windows.iter().map(|window| window.loaded_ms(idle_ms) as f64).sum::<f64>() * f64::from(count);
+        loaded_ms += windows.iter().map(|window| window.loaded_ms(idle_ms) as f64).sum::<f64>() * count;
     };
-    for (bin, count) in idle.counts().iter().enumerate().filter(|(_, count)| **count > 0) {
-        add(bin as i64 * shape.bin_ms + shape.bin_ms / 2, *count);
+    for (bin, count) in idle.counts().iter().enumerate().filter(|(_, count)| **count > 0.0) {
+        add((shape.lower_ms(bin) + shape.lower_ms(bin + 1)) / 2, f64::from(*count));
     }
-    if idle.out_of_bounds() > 0 {
+    if idle.out_of_bounds() > 0.0 {
         add(shape.range_ms(), idle.out_of_bounds());
     }
-    let n = idle.total() as f64;
+    let n = idle.total();
     // Rounded, so that records stay short and two builds agree.
     let round = |value: f64, digits: f64| (value * digits).round() / digits;
     Some(Expected { cold_probability: round(cold / n, 1e4), idle_mb_s: round(loaded_ms / n / 1000.0 * memory_mb, 1e1) })
@@ -36,10 +36,10 @@ mod tests {
 
     #[test]
     fn counts_what_the_windows_miss_and_hold() {
-        let shape = Shape { bin_ms: 60_000, bins: 240 };
+        let shape = Shape::Linear { bin_ms: 60_000, bins: 240 };
         let mut idle = IdleHistogram::default();
         for minutes in [1, 1, 5, 500] {
-            idle.record(minutes * 60_000, shape);
+            idle.record(shape.bin(minutes * 60_000), shape, 1.0);
         }
         let windows = [Window { from_ms: 0, until_ms: 120_000 }];
         let got = expected(&idle, shape, &windows, 100.0).unwrap();

@@ -3,9 +3,9 @@
 use smallvec::smallvec;
 
 use crate::model::{Regime, Window};
-use crate::state::Shape;
+use crate::state::{Kept, Shape};
 
-use super::{Plan, shrink_ms};
+use super::{MINUTE_MS, Plan, shrink_ms};
 
 /// The same keep-alive for every app: 10 minutes on AWS and OpenWhisk, 20 on Azure ("Serverless in the Wild", §1).
 #[derive(Debug, Clone, PartialEq)]
@@ -23,11 +23,20 @@ impl Default for Fixed {
 impl Fixed {
     /// Nothing is decided by it: it only tells what to expect.
     pub(super) fn shape(&self) -> Shape {
-        Shape { bin_ms: (self.keep_alive_ms / 10).max(1), bins: 20 }
+        Shape::Linear { bin_ms: (self.keep_alive_ms / 10).max(1), bins: 20 }
+    }
+
+    pub(super) fn kept(&self) -> Kept {
+        Kept { shape: self.shape(), clock: false, series: 0, fade_per_day: 1.0, minute_ms: MINUTE_MS }
     }
 
     pub(super) fn plan(&self) -> Plan {
-        Plan { regime: Regime::Standard, windows: smallvec![Window::keep_alive(self.keep_alive_ms)] }
+        Plan {
+            regime: Regime::Standard,
+            windows: smallvec![Window::keep_alive(self.keep_alive_ms)],
+            steady_for: u32::MAX,
+            rests_on_last_end: false,
+        }
     }
 
     pub(super) fn reason(&self) -> String {

@@ -2,16 +2,27 @@
 
 mod expected;
 mod fixed;
+mod frontier;
 mod hybrid;
+mod planner;
 mod spec;
 
 pub use expected::expected;
 pub use fixed::Fixed;
+pub use frontier::{Frontier, Priors, Weight};
 pub use hybrid::Hybrid;
+pub use planner::{InForce, Planner, forecast_series};
 pub use spec::{NAMES, SpecError, parse};
+pub(crate) use spec::{parse_memory_mb, parse_price_mb_s};
 
+use crate::forecast::Forecast;
 use crate::model::{Regime, Windows};
-use crate::state::{AppState, Shape};
+use crate::state::{Arrivals, Kept, Shape};
+
+/// What was seen weighs so much of it a day later: half after three days, a twentieth after two weeks.
+const FADE_PER_DAY: f32 = 0.8;
+/// A minute of a workload that runs at its own speed, ms.
+const MINUTE_MS: i64 = 60_000;
 
 /// A policy with its parameters.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +31,8 @@ pub enum Policy {
     Fixed(Fixed),
     /// Idle-time histograms.
     Hybrid(Hybrid),
+    /// Expected costs at a price.
+    Frontier(Frontier),
 }
 
 /// When to keep an app loaded, and by which rule.
@@ -29,22 +42,37 @@ pub struct Plan {
     pub regime: Regime,
     /// Windows of idle time.
     pub windows: Windows,
+    /// How many more idle times of the app, whatever they are, leave the plan as it is. A new day ends it in any case.
+    pub steady_for: u32,
+    /// Whether it holds for the last start and end that the app had when it was made, and for no others.
+    pub rests_on_last_end: bool,
 }
 
 impl Policy {
-    /// The windows for an app in this state.
-    pub fn plan(&self, app: &AppState) -> Plan {
+    /// The windows for an app in this state. `forecast` is that of its next idle time, for the policies that want one.
+    pub fn plan(&self, arrivals: &Arrivals, memory_mb: f64, priors: &Priors, forecast: Option<Forecast>) -> Plan {
         match self {
             Policy::Fixed(fixed) => fixed.plan(),
-            Policy::Hybrid(hybrid) => hybrid.plan(app),
+            Policy::Hybrid(hybrid) => hybrid.plan(arrivals, forecast),
+            Policy::Frontier(frontier) => frontier.plan(arrivals, memory_mb, priors),
         }
     }
 
-    /// The histogram that the policy wants to be kept.
+    /// What the policy wants to be kept of an app's arrivals.
+    pub fn kept(&self) -> Kept {
+        match self {
+            Policy::Fixed(fixed) => fixed.kept(),
+            Policy::Hybrid(hybrid) => hybrid.kept(),
+            Policy::Frontier(frontier) => frontier.kept(),
+        }
+    }
+
+    /// The bins of the histogram that it wants.
     pub fn shape(&self) -> Shape {
         match self {
             Policy::Fixed(fixed) => fixed.shape(),
             Policy::Hybrid(hybrid) => hybrid.shape(),
+            Policy::Frontier(frontier) => frontier.shape(),
         }
     }
 
@@ -53,14 +81,16 @@ impl Policy {
         match self {
             Policy::Fixed(_) => "fixed",
             Policy::Hybrid(_) => "hybrid",
+            Policy::Frontier(_) => "frontier",
         }
     }
 
     /// One sentence for people: why these windows, with the numbers behind them.
-    pub fn reason(&self, app: &AppState, plan: &Plan) -> String {
+    pub fn reason(&self, arrivals: &Arrivals, plan: &Plan) -> String {
         match self {
             Policy::Fixed(fixed) => fixed.reason(),
-            Policy::Hybrid(hybrid) => hybrid.reason(app, plan),
+            Policy::Hybrid(hybrid) => hybrid.reason(arrivals, plan),
+            Policy::Frontier(frontier) => frontier.reason(arrivals, plan),
         }
     }
 
@@ -70,6 +100,7 @@ impl Policy {
         match self {
             Policy::Fixed(fixed) => Policy::Fixed(fixed.sped_up(speed)),
             Policy::Hybrid(hybrid) => Policy::Hybrid(hybrid.sped_up(speed)),
+            Policy::Frontier(frontier) => Policy::Frontier(frontier.sped_up(speed)),
         }
     }
 }

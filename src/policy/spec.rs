@@ -1,20 +1,22 @@
-//! Policies as people write them: `fixed:20m`, `hybrid`, `hybrid:range=2h,tail=95`.
+//! Policies as people write them: `fixed:20m`, `hybrid:range=2h,tail=95`, `frontier:price=50GBs`.
 
 use crate::config::{nearest, parse_ms, show_ms};
 
-use super::{Fixed, Hybrid, Policy};
+use super::{Fixed, Frontier, Hybrid, Policy, Weight};
 
 /// The names that a policy can have.
-pub const NAMES: [&str; 2] = ["fixed", "hybrid"];
+pub const NAMES: [&str; 3] = ["fixed", "hybrid", "frontier"];
 
 /// Why a text names no policy.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SpecError {
     /// No policy of that name.
-    #[error("unknown policy '{found}': expected one of {}{}", NAMES.join(", "), nearest_hint(found, &NAMES))]
+    #[error("unknown policy '{found}': expected one of {}{}", known.join(", "), nearest_hint(found, known))]
     UnknownPolicy {
         /// The name given.
         found: String,
+        /// The names there are.
+        known: &'static [&'static str],
     },
     /// No parameter of that name.
     #[error(
@@ -74,9 +76,10 @@ pub fn parse(text: &str) -> Result<Policy, SpecError> {
                     "tail" => hybrid.tail = percent("hybrid", key, value)?,
                     "margin" => hybrid.margin = percent("hybrid", key, value)?,
                     "max_out_of_bounds" => hybrid.max_out_of_bounds = percent("hybrid", key, value)?,
-                    // For scripts that will go on to mean the same once there are forecasts.
-                    "forecast" if value == "off" => {}
-                    "forecast" => return Err(bad("hybrid", key, value, "off: forecasts are not built yet")),
+                    "forecast" => hybrid.forecast = on_or_off("hybrid", key, value)?,
+                    "forecast_margin" => hybrid.forecast_margin = percent("hybrid", key, value)?,
+                    "lead" if value == "0" || value == "0s" => hybrid.lead_ms = 0,
+                    "lead" => hybrid.lead_ms = duration("hybrid", key, value)?,
                     "min_idle_times" => {
                         hybrid.min_idle_times =
                             value.parse().map_err(|_| bad("hybrid", key, value, "a whole number"))?;
@@ -94,12 +97,42 @@ pub fn parse(text: &str) -> Result<Policy, SpecError> {
             check(&hybrid)?;
             Ok(Policy::Hybrid(hybrid))
         }
-        other => Err(SpecError::UnknownPolicy { found: other.to_owned() }),
+        "frontier" => {
+            let mut frontier = Frontier::default();
+            for parameter in parameters {
+                let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+                match key {
+                    "price" => frontier.price_mb_s = parse_price_mb_s("frontier", key, value)?,
+                    "weight" => {
+                        frontier.weight = match value {
+                            "invocation" => Weight::Invocation,
+                            "app" => Weight::App,
+                            _ => return Err(bad("frontier", key, value, "invocation or app")),
+                        }
+                    }
+                    _ => return Err(unknown("frontier", key, &FRONTIER_PARAMETERS)),
+                }
+            }
+            Ok(Policy::Frontier(frontier))
+        }
+        other => Err(SpecError::UnknownPolicy { found: other.to_owned(), known: &NAMES }),
     }
 }
 
-const HYBRID_PARAMETERS: [&str; 9] =
-    ["bin", "range", "head", "tail", "margin", "max_out_of_bounds", "min_idle_times", "min_cv", "forecast"];
+const HYBRID_PARAMETERS: [&str; 11] = [
+    "bin",
+    "range",
+    "head",
+    "tail",
+    "margin",
+    "max_out_of_bounds",
+    "min_idle_times",
+    "min_cv",
+    "forecast",
+    "forecast_margin",
+    "lead",
+];
+const FRONTIER_PARAMETERS: [&str; 2] = ["price", "weight"];
 
 /// Bins per app at most: each costs 4 bytes for every app that uses it.
 const MOST_BINS: i64 = 10_000;
@@ -131,6 +164,31 @@ fn percent(policy: &'static str, parameter: &str, value: &str) -> Result<f64, Sp
         .ok_or_else(|| bad(policy, parameter, value, "a percentage from 0 to 100"))
 }
 
+fn on_or_off(policy: &'static str, parameter: &str, value: &str) -> Result<bool, SpecError> {
+    match value {
+        "on" | "true" => Ok(true),
+        "off" | "false" => Ok(false),
+        _ => Err(bad(policy, parameter, value, "on or off")),
+    }
+}
+
+/// `50GBs` or `51200MBs`: memory × time, in MB·s.
+pub(crate) fn parse_price_mb_s(policy: &'static str, parameter: &str, value: &str) -> Result<f64, SpecError> {
+    let number = quantity(value, &[("GBs", 1024.0), ("GB·s", 1024.0), ("MBs", 1.0), ("MB·s", 1.0)]);
+    number.ok_or_else(|| bad(policy, parameter, value, "memory times seconds, such as 50GBs or 800MBs"))
+}
+
+/// `64GB` or `500MB`, in MB.
+pub(crate) fn parse_memory_mb(policy: &'static str, parameter: &str, value: &str) -> Result<f64, SpecError> {
+    let number = quantity(value, &[("TB", 1024.0 * 1024.0), ("GB", 1024.0), ("MB", 1.0)]);
+    number.ok_or_else(|| bad(policy, parameter, value, "memory, such as 64GB or 500MB"))
+}
+
+fn quantity(value: &str, units: &[(&str, f64)]) -> Option<f64> {
+    let (number, unit) = units.iter().find_map(|(unit, size)| Some((value.strip_suffix(unit)?, size)))?;
+    number.trim().parse::<f64>().ok().map(|number| number * unit).filter(|number| *number > 0.0 && *number <= 1e15)
+}
+
 fn unknown(policy: &'static str, found: &str, known: &'static [&'static str]) -> SpecError {
     SpecError::UnknownParameter { policy, found: found.to_owned(), known }
 }
@@ -154,13 +212,18 @@ mod tests {
         assert_eq!(read("hybrid"), Ok(Policy::Hybrid(Hybrid::default())));
         let narrow = Hybrid { range_ms: 7_200_000, tail: 0.95, ..Hybrid::default() };
         assert_eq!(read("hybrid:range=2h,tail=95%"), Ok(Policy::Hybrid(narrow)));
+        let plain = Hybrid { forecast: false, lead_ms: 90_000, ..Hybrid::default() };
+        assert_eq!(read("hybrid:forecast=off,lead=90s"), Ok(Policy::Hybrid(plain)));
+        let priced = Frontier { price_mb_s: 51_200.0, weight: Weight::App, ..Frontier::default() };
+        assert_eq!(read("frontier:price=50GBs,weight=app"), Ok(Policy::Frontier(priced)));
+        assert_eq!(read("frontier:price=102400 MB·s"), read("frontier"));
     }
 
     #[test]
     fn says_what_is_wrong_and_what_was_meant() {
         let table = [
-            ("hibrid", "unknown policy 'hibrid': expected one of fixed, hybrid; did you mean 'hybrid'?"),
-            ("", "unknown policy '': expected one of fixed, hybrid"),
+            ("hibrid", "unknown policy 'hibrid': expected one of fixed, hybrid, frontier; did you mean 'hybrid'?"),
+            ("", "unknown policy '': expected one of fixed, hybrid, frontier"),
             (
                 "fixed:soon",
                 "parameter 'keep_alive' of policy 'fixed' is 'soon': expected a duration such as 90s, 10m or 4h",
@@ -172,9 +235,13 @@ mod tests {
             (
                 "hybrid:tial=95",
                 "policy 'hybrid' has no parameter 'tial': expected one of bin, range, head, tail, margin, \
-                 max_out_of_bounds, min_idle_times, min_cv, forecast; did you mean 'tail'?",
+                 max_out_of_bounds, min_idle_times, min_cv, forecast, forecast_margin, lead; did you mean 'tail'?",
             ),
             ("hybrid:tail=950", "parameter 'tail' of policy 'hybrid' is '950': expected a percentage from 0 to 100"),
+            (
+                "frontier:price=50",
+                "parameter 'price' of policy 'frontier' is '50': expected memory times seconds, such as 50GBs or 800MBs",
+            ),
             (
                 "hybrid:range=30d",
                 "parameter 'range' of policy 'hybrid' is '30days': expected 1 to 10,000 times the parameter 'bin'",

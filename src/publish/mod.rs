@@ -59,12 +59,12 @@ fn code_revision(app: &AppState) -> u32 {
 }
 
 /// What the app's state and `plan` come to, for comparison with what was published.
-pub fn summary(app: &AppState, plan: Plan, now_ms: i64, rules: &Rules) -> Published {
+pub fn summary(app: &AppState, plan: &Plan, now_ms: i64, rules: &Rules) -> Published {
     Published {
         regime: plan.regime,
-        windows: plan.windows,
+        windows: plan.windows.clone(),
         instances: app.concurrency.instances(),
-        idle_since_ms: app.last_end_ms,
+        idle_since_ms: app.arrivals.last_end_ms,
         valid_until_ms: now_ms.saturating_add(rules.valid_for_ms),
         memory_mb: app.memory_mb().unwrap_or(0.0),
         code_revision: code_revision(app),
@@ -99,15 +99,17 @@ pub fn decision(
     rules: &Rules,
 ) -> Decision {
     let memory_mb = app.memory_mb();
-    let plan = Plan { regime: published.regime, windows: published.windows.clone() };
-    let expected = expected(&app.idle, policy.shape(), &plan.windows, memory_mb.unwrap_or(rules.default_memory_mb));
+    let plan =
+        Plan { regime: published.regime, windows: published.windows.clone(), steady_for: 0, rests_on_last_end: false };
+    let expected =
+        expected(&app.arrivals.idle, policy.shape(), &plan.windows, memory_mb.unwrap_or(rules.default_memory_mb));
     Decision {
         app: name.to_owned(),
         version: Version { epoch: rules.epoch, position },
         decided_at_ms: now_ms,
         policy: policy.name().to_owned(),
         regime: plan.regime,
-        reason: policy.reason(app, &plan),
+        reason: policy.reason(&app.arrivals, &plan),
         windows: plan.windows,
         idle_since_ms: published.idle_since_ms,
         instances: published.instances,

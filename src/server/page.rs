@@ -1,5 +1,7 @@
 //! A table, for terminals and for the plain page.
 
+use crate::html::escape;
+
 /// Rows under a header; the first column names the row.
 #[derive(Debug, Clone, Default)]
 pub struct Table {
@@ -48,10 +50,6 @@ pub fn render(table: &Table) -> String {
         escape(&table.note),
         cells("th", &table.header),
     )
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]

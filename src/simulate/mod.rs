@@ -1,12 +1,23 @@
 //! Traces and workloads to try everything on.
 
+pub mod characterize;
+mod contender;
+mod distribution;
 mod drive;
 mod engine;
+pub mod generate;
+mod greedy_dual;
+mod oracle;
+pub mod plot;
+pub mod report;
+mod steps;
 pub mod traces;
 mod workload;
 
+pub use contender::{Contender, OracleKind};
+pub use distribution::Distribution;
 pub use drive::{Drive, DriveError, Target};
-pub use engine::{Outcome, simulate};
+pub use engine::{Outcome, PARTS, Rules, simulate};
 pub use workload::{App, Workload};
 
 use std::sync::Arc;

@@ -2,17 +2,13 @@
 
 use crate::model::{Code, Invocation};
 
-use super::{Concurrency, IdleHistogram, Shape};
+use super::{Arrivals, Concurrency, Kept, Observed};
 
-/// All that the policies may look at for one app.
+/// All that is known of one app.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AppState {
-    /// Idle times by length.
-    pub idle: IdleHistogram,
-    /// Invocations seen.
-    pub invocations: u64,
-    /// End of the last execution known, epoch ms.
-    pub last_end_ms: i64,
+    /// When it is invoked.
+    pub arrivals: Arrivals,
     /// Overlapping executions.
     pub concurrency: Concurrency,
     /// What events said of the app itself; boxed because most say nothing.
@@ -32,51 +28,29 @@ pub struct Traits {
     pub code_revision: u32,
 }
 
-/// What an invocation meant for the app's idle time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Observed {
-    /// The app had been idle for so many ms, at least 1.
-    Idle(i64),
-    /// It started while another one ran, or as it ended: no idle time.
-    Overlap,
-}
-
 impl AppState {
-    /// The state after an app's first invocation.
-    pub fn first(invocation: &Invocation) -> Self {
+    /// The state after an app's first invocation, before which others were observed for `silence_ms`.
+    pub fn first(invocation: &Invocation, silence_ms: i64, kept: &Kept) -> Self {
+        let (start_ms, end_ms) = (invocation.started_at_ms, invocation.ended_at_ms());
         let mut state = Self {
-            idle: IdleHistogram::default(),
-            invocations: 1,
-            last_end_ms: invocation.ended_at_ms(),
+            arrivals: Arrivals::first(start_ms, end_ms, silence_ms, invocation.trigger, kept),
             concurrency: Concurrency::default(),
             traits: None,
         };
-        state.concurrency.begin_period(invocation.started_at_ms, invocation.ended_at_ms());
+        state.concurrency.begin_period(start_ms, end_ms);
         state.learn_traits(invocation);
         state
     }
 
-    /// What `invocation` would mean for the idle time, without applying it.
-    pub fn observe(&self, invocation: &Invocation) -> Observed {
-        match invocation.started_at_ms - self.last_end_ms {
-            idle_ms if idle_ms > 0 => Observed::Idle(idle_ms),
-            _ => Observed::Overlap,
-        }
-    }
-
     /// Takes one more invocation into account.
-    pub fn apply(&mut self, invocation: &Invocation, shape: Shape) -> Observed {
+    pub fn apply(&mut self, invocation: &Invocation, kept: &Kept) -> Observed {
         let (start_ms, end_ms) = (invocation.started_at_ms, invocation.ended_at_ms());
-        let observed = self.observe(invocation);
+        let observed = self.arrivals.apply(start_ms, end_ms, kept);
+        self.arrivals.triggers.add(invocation.trigger);
         match observed {
-            Observed::Idle(idle_ms) => {
-                self.idle.record(idle_ms, shape);
-                self.concurrency.begin_period(start_ms, end_ms);
-            }
+            Observed::Idle(_) => self.concurrency.begin_period(start_ms, end_ms),
             Observed::Overlap => self.concurrency.join_period(start_ms, end_ms),
         }
-        self.invocations += 1;
-        self.last_end_ms = self.last_end_ms.max(end_ms);
         self.learn_traits(invocation);
         observed
     }
@@ -84,6 +58,11 @@ impl AppState {
     /// Memory, MB, where an event told it.
     pub fn memory_mb(&self) -> Option<f64> {
         self.traits.as_ref().and_then(|traits| traits.memory_mb)
+    }
+
+    /// Memory, MB, or `default_mb` where no event told it.
+    pub fn memory_mb_or(&self, default_mb: f64) -> f64 {
+        self.memory_mb().unwrap_or(default_mb)
     }
 
     fn learn_traits(&mut self, invocation: &Invocation) {
@@ -112,13 +91,20 @@ impl AppState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::Shape;
 
-    const SHAPE: Shape = Shape { bin_ms: 60_000, bins: 240 };
+    const KEPT: Kept = Kept {
+        shape: Shape::Linear { bin_ms: 60_000, bins: 240 },
+        clock: false,
+        series: 0,
+        fade_per_day: 1.0,
+        minute_ms: 60_000,
+    };
 
     fn run(executions: &[(i64, f64)]) -> (AppState, Vec<Observed>) {
         let invocation = |(start, duration): &(i64, f64)| Invocation::new("a", "f", *start, *duration);
-        let mut state = AppState::first(&invocation(&executions[0]));
-        let observed = executions[1..].iter().map(|execution| state.apply(&invocation(execution), SHAPE)).collect();
+        let mut state = AppState::first(&invocation(&executions[0]), 0, &KEPT);
+        let observed = executions[1..].iter().map(|execution| state.apply(&invocation(execution), &KEPT)).collect();
         (state, observed)
     }
 
@@ -127,6 +113,6 @@ mod tests {
         use Observed::{Idle, Overlap};
         let (state, observed) = run(&[(0, 100.0), (50, 10.0), (100, 0.0), (130, 5.4), (90, 1000.0), (1090, 1.0)]);
         assert_eq!(observed, [Overlap, Overlap, Idle(30), Overlap, Overlap]);
-        assert_eq!((state.invocations, state.last_end_ms, state.idle.total()), (6, 1091, 1));
+        assert_eq!((state.arrivals.last_end_ms, state.arrivals.idle.total()), (1091, 1.0));
     }
 }

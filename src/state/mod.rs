@@ -2,10 +2,16 @@
 
 mod app_state;
 mod app_table;
+mod arrivals;
+mod clock;
 mod concurrency;
 mod idle_histogram;
+mod shape;
 
-pub use app_state::{AppState, Observed};
+pub use app_state::AppState;
 pub use app_table::AppTable;
+pub use arrivals::{Arrivals, Class, Kept, Novelty, Observed, Triggers};
+pub use clock::{Clock, Minute, Phases};
 pub use concurrency::Concurrency;
-pub use idle_histogram::{IdleHistogram, Shape};
+pub use idle_histogram::{Cut, IdleHistogram};
+pub use shape::Shape;

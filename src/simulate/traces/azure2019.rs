@@ -1,154 +1,193 @@
 //! Azure Functions 2019: invocations per function and minute, one file a day, with average durations and memory beside
 //! it (Shahrad et al., ATC 2020).
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeSet;
+use std::path::Path;
 
 use crate::model::Trigger;
 
-use super::{Error, Placement, Source, Trace, columns, csv};
-use crate::simulate::{Arrival, Function};
+use super::blocks::Blocks;
+use super::catalog::Catalog;
+use super::cells::Store;
+use super::folder::{Days, file_name};
+use super::records::{columns, figure, name, parse, split};
+use super::rows2019::{DAY_MINUTES, Layout, Rows};
+use super::skipped::{Skipped, Tally, Unread};
+use super::{Error, MOST_MS, Progress, Trace};
 
-const MINUTE_MS: i64 = 60_000;
-const DAY_MINUTES: u32 = 24 * 60;
+/// No app takes more, MB.
+const MOST_MB: f64 = 1e9;
 
-/// How often each function was invoked in each minute.
+/// What is read so far.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
-    /// Minute since the beginning of the first day → `(function, invocations)`.
-    minutes: BTreeMap<u32, Vec<(u32, u32)>>,
-    /// Duration by function, ms.
-    durations_ms: Vec<f64>,
+struct Reading {
+    catalog: Catalog,
+    store: Store,
+    /// By function.
+    totals: Vec<Total>,
+    /// Functions with two rows for the same time.
+    overlapping: BTreeSet<u32>,
+    /// First minute covered, and the first no longer covered.
+    span: Option<(u32, u32)>,
 }
 
-impl Counts {
-    /// Minute by minute, so that only one minute's arrivals are in memory.
-    pub fn arrivals(&self, placement: Placement) -> impl Iterator<Item = Arrival> + Send + '_ {
-        self.minutes.iter().flat_map(move |(minute, counts)| {
-            let begin_ms = i64::from(*minute) * MINUTE_MS;
-            let total: usize = counts.iter().map(|(_, count)| *count as usize).sum();
-            let mut arrivals = Vec::with_capacity(total);
-            for (function, count) in counts {
-                let duration_ms = self.durations_ms[*function as usize];
-                let mut random = match placement {
-                    Placement::Even => None,
-                    Placement::Uniform { seed } => Some(stream(seed, *minute, *function)),
-                };
-                arrivals.extend((0..*count).map(|i| {
-                    let share = match &mut random {
-                        Some(random) => random.random_range(0.0..1.0),
-                        None => (f64::from(i) + 0.5) / f64::from(*count),
-                    };
-                    let at_ms = begin_ms + (share * MINUTE_MS as f64).round() as i64;
-                    Arrival { at_ms, duration_ms, function: *function }
-                }));
+#[derive(Debug, Clone, Copy, Default)]
+struct Total {
+    invocations: u64,
+    /// Minutes up to its last cell.
+    minutes: u32,
+}
+
+pub(super) fn read(days: &Days, progress: &mut Progress<impl Fn(u64, u64)>) -> Result<Trace, Error> {
+    let mut skipped = Skipped::default();
+    let mut reading = Reading::default();
+    let first_day = days.invocations.iter().map(|(day, _)| *day).min().unwrap_or(1);
+    for (day, path) in &days.invocations {
+        match reading.add_day(path, (day - first_day) * DAY_MINUTES, &mut skipped.invocations, progress) {
+            Err(Error::Malformed { reason, .. }) if days.invocations.len() > 1 => {
+                skipped.invocations.leave_out(&file_name(path), &reason);
             }
-            arrivals.sort_by_key(|arrival| arrival.at_ms);
-            arrivals
-        })
-    }
-}
-
-/// Random numbers of one function in one minute, whatever else is read.
-fn stream(seed: u64, minute: u32, function: u32) -> ChaCha8Rng {
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    random.set_stream(u64::from(minute) << 32 | u64::from(function));
-    random
-}
-
-pub(super) fn read(per_minute: &[PathBuf], durations: &[PathBuf], memory: &[PathBuf]) -> Result<Trace, Error> {
-    let mut skipped = 0;
-    let durations = averages(durations, ["HashApp", "HashFunction", "Average"], &mut skipped)?;
-    let memory = averages(memory, ["HashApp", "HashApp", "AverageAllocatedMb"], &mut skipped)?;
-    let first_day = per_minute.iter().map(|path| day(path)).min().unwrap_or(1);
-
-    let mut counts = Counts::default();
-    let mut functions = Vec::new();
-    let mut known: HashMap<(Arc<str>, Arc<str>), u32> = HashMap::new();
-    let mut apps: HashMap<String, Arc<str>> = HashMap::new();
-    let mut invocations = 0;
-    let mut end = 0;
-    for path in per_minute {
-        let mut reader = csv(path)?;
-        let [app, name, trigger] = columns(path, &mut reader, ["HashApp", "HashFunction", "Trigger"])?;
-        let malformed = |reason: String| Error::Malformed { path: path.display().to_string(), reason };
-        // Column m covers the minute [m-1, m).
-        let header = reader.headers().map_err(|error| malformed(error.to_string()))?;
-        let offset = (day(path) - first_day) * DAY_MINUTES;
-        let minutes: Vec<(usize, u32)> = header
-            .iter()
-            .enumerate()
-            .filter_map(|(column, label)| label.parse::<u32>().ok().map(|m| (column, m)))
-            .filter(|(_, m)| (1..=DAY_MINUTES).contains(m))
-            .map(|(column, m)| (column, offset + m - 1))
-            .collect();
-        end = minutes.iter().map(|(_, minute)| minute + 1).max().unwrap_or(0).max(end);
-        for row in reader.records() {
-            let Ok(row) = row else {
-                skipped += 1;
-                continue;
-            };
-            let (Some(app), Some(name)) = (row.get(app), row.get(name)) else {
-                skipped += 1;
-                continue;
-            };
-            let app = Arc::clone(apps.entry(app.to_owned()).or_insert_with(|| Arc::from(app)));
-            let name: Arc<str> = Arc::from(name);
-            let function = *known.entry((Arc::clone(&app), Arc::clone(&name))).or_insert_with(|| {
-                let key = (app.to_string(), name.to_string());
-                counts.durations_ms.push(durations.get(&key).copied().unwrap_or(0.0));
-                functions.push(Function {
-                    memory_mb: memory.get(&(app.to_string(), app.to_string())).copied(),
-                    trigger: row.get(trigger).map(Trigger::from_name),
-                    app,
-                    name,
-                });
-                functions.len() as u32 - 1
-            });
-            for (column, minute) in &minutes {
-                let cell = row.get(*column).unwrap_or("");
-                match cell.parse::<u32>() {
-                    Ok(0) => {}
-                    Ok(count) => {
-                        counts.minutes.entry(*minute).or_default().push((function, count));
-                        invocations += u64::from(count);
-                    }
-                    Err(_) if cell.is_empty() => {}
-                    Err(_) => skipped += 1,
-                }
-            }
+            other => other?,
         }
     }
-    Ok(Trace { functions, invocations, end_ms: i64::from(end) * MINUTE_MS, skipped, source: Source::Counts(counts) })
-}
-
-/// The day in a file name: `….dNN.csv`.
-fn day(path: &Path) -> u32 {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.split('.').find_map(|part| part.strip_prefix('d').and_then(|day| day.parse().ok())).unwrap_or(1)
-}
-
-/// One figure by two columns of identity; the last file that has it counts.
-fn averages(paths: &[PathBuf], wanted: [&str; 3], skipped: &mut u64) -> Result<HashMap<(String, String), f64>, Error> {
-    let mut found = HashMap::new();
-    for path in paths {
-        let mut reader = csv(path)?;
-        let [app, other, figure] = columns(path, &mut reader, wanted)?;
-        for row in reader.records() {
-            let row = row.ok();
-            let cell = |column: usize| row.as_ref().and_then(|row| row.get(column));
-            let figure = cell(figure).and_then(|text| text.parse::<f64>().ok());
-            match (cell(app), cell(other), figure.filter(|figure| figure.is_finite() && *figure >= 0.0)) {
-                (Some(app), Some(other), Some(figure)) => {
-                    found.insert((app.to_owned(), other.to_owned()), figure);
+    reading.add_up();
+    let mut durations_ms = vec![0.0; reading.totals.len()];
+    let catalog = &mut reading.catalog;
+    for (_, path) in &days.durations {
+        averages(
+            path,
+            ["HashApp", "HashFunction", "Average"],
+            MOST_MS,
+            &mut skipped.durations,
+            progress,
+            |[app, name], average| {
+                if let Some(function) = catalog.find(&app, &name) {
+                    durations_ms[function as usize] = average;
                 }
-                _ => *skipped += 1,
+            },
+        );
+    }
+    for (_, path) in &days.memory {
+        averages(
+            path,
+            ["HashApp", "HashApp", "AverageAllocatedMb"],
+            MOST_MB,
+            &mut skipped.memory,
+            progress,
+            |[app, _], average| {
+                catalog.set_memory_mb(&app, average);
+            },
+        );
+    }
+    let (functions, apps) = reading.catalog.into_parts();
+    let (begin, end) = reading.span.unwrap_or_default();
+    Ok(Trace {
+        functions,
+        apps,
+        durations_ms,
+        cells: reading.store,
+        singles: None,
+        invocations: reading.totals.iter().map(|total| total.invocations).sum(),
+        begin_ms: i64::from(begin) * super::MINUTE_MS,
+        end_ms: i64::from(end) * super::MINUTE_MS,
+        skipped,
+    })
+}
+
+impl Reading {
+    /// Reads the file of a day that begins `offset` minutes after the first.
+    fn add_day(
+        &mut self,
+        path: &Path,
+        offset: u32,
+        unread: &mut Unread,
+        progress: &mut Progress<impl Fn(u64, u64)>,
+    ) -> Result<(), Error> {
+        let blocks = Blocks::open(path)?;
+        let malformed = |reason| Error::Malformed { path: blocks.path().to_owned(), reason };
+        let layout = Layout::read(blocks.header(), offset).map_err(malformed)?;
+        let (first, last) = layout.span();
+        let (begin, end) = self.span.unwrap_or((first, last + 1));
+        self.span = Some((begin.min(first), end.max(last + 1)));
+        let mut tally = layout.tally();
+        let take = |rows: Rows, lines: u64| {
+            let rows = self.add_rows(rows);
+            tally.add(rows, lines);
+        };
+        let broken = blocks.parse(|block| layout.parse(block), take, |done| progress.tell(done))?;
+        progress.finish(path);
+        unread.add(&file_name(path), tally, broken);
+        Ok(())
+    }
+
+    fn add_rows(&mut self, mut rows: Rows) -> Tally {
+        self.store.add_chunk(std::mem::take(&mut rows.cells));
+        for row in &rows.rows {
+            let [app, name, trigger] = rows.names(row);
+            let trigger = || (!trigger.is_empty()).then(|| Trigger::from_name(trigger));
+            let function = self.catalog.find_or_add(app, name, trigger);
+            let index = function as usize;
+            if index == self.totals.len() {
+                self.totals.push(Total::default());
             }
+            let Some((first, last)) = row.minutes else { continue };
+            let total = &mut self.totals[index];
+            if first < total.minutes {
+                self.overlapping.insert(function);
+            }
+            total.invocations += row.invocations;
+            total.minutes = total.minutes.max(last + 1);
+            self.store.push_segment(function, row.cells);
+        }
+        rows.tally
+    }
+
+    /// Adds up the rows of functions that have several for the same time.
+    fn add_up(&mut self) {
+        for function in std::mem::take(&mut self.overlapping) {
+            let total = &mut self.totals[function as usize];
+            let mut counts = vec![0_u32; total.minutes as usize];
+            for (minute, count) in self.store.cells(function) {
+                counts[minute as usize] = counts[minute as usize].saturating_add(count);
+            }
+            let cells: Vec<_> = (0..).zip(counts).filter(|(_, count)| *count > 0).collect();
+            total.invocations = cells.iter().map(|(_, count)| u64::from(*count)).sum();
+            self.store.clear(function);
+            self.store.push(function, &cells);
         }
     }
-    Ok(found)
+}
+
+/// Hands out one figure by two columns of identity. A file that can't be read at all is left out.
+fn averages(
+    path: &Path,
+    wanted: [&str; 3],
+    most: f64,
+    unread: &mut Unread,
+    progress: &mut Progress<impl Fn(u64, u64)>,
+    mut take: impl FnMut([String; 2], f64),
+) {
+    let result = Blocks::open(path).and_then(|blocks| {
+        let mut header = csv::ByteRecord::new();
+        split(blocks.header(), &mut header);
+        let [app, other, average] =
+            columns(&header, wanted).map_err(|reason| Error::Malformed { path: blocks.path().to_owned(), reason })?;
+        let row = |record: &csv::ByteRecord| {
+            let names = [name(record, app, "app")?.to_owned(), name(record, other, "function")?.to_owned()];
+            Ok((names, figure(record, average, most)?))
+        };
+        let mut tally = Tally::default();
+        let take = |(rows, rows_tally): (Vec<_>, Tally), lines: u64| {
+            tally.add(rows_tally, lines);
+            rows.into_iter().for_each(|(names, average)| take(names, average));
+        };
+        let broken = blocks.parse(|block| parse(block, header.len(), row), take, |done| progress.tell(done))?;
+        Ok((tally, broken))
+    });
+    match result {
+        Ok((tally, broken)) => unread.add(&file_name(path), tally, broken),
+        Err(Error::Malformed { reason, .. }) => unread.leave_out(&file_name(path), &reason),
+        Err(error) => unread.leave_out(&file_name(path), &error.to_string()),
+    }
+    progress.finish(path);
 }

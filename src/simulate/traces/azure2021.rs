@@ -1,41 +1,100 @@
 //! Azure Functions 2021: single invocations, `app,func,end_timestamp,duration` in seconds since the trace began (Zhang
 //! et al., SOSP 2021). The duration leaves out a cold start.
 
-use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 
-use super::{Error, Source, Trace, columns, csv};
-use crate::simulate::{Arrival, Function};
+use super::blocks::Blocks;
+use super::catalog::Catalog;
+use super::cells::Store;
+use super::folder::file_name;
+use super::records::{columns, figure, name, parse, split};
+use super::skipped::{Skipped, Tally};
+use super::{Error, MINUTE_MS, MOST_MS, Progress, Trace};
+use crate::simulate::Arrival;
 
-pub(super) fn read(path: &Path) -> Result<Trace, Error> {
-    let mut reader = csv(path)?;
-    let [app, func, end, duration] = columns(path, &mut reader, ["app", "func", "end_timestamp", "duration"])?;
-    let mut functions = Vec::new();
-    let mut known: HashMap<(String, String), u32> = HashMap::new();
+/// No trace is longer, s: its minutes are counted in 32 bits.
+const MOST_S: f64 = 1e11;
+
+/// The columns, by name.
+pub(super) const COLUMNS: [&str; 4] = ["app", "func", "end_timestamp", "duration"];
+
+/// A row.
+struct Row {
+    app: String,
+    function: String,
+    end_s: f64,
+    duration_s: f64,
+}
+
+pub(super) fn read(path: &Path, progress: &mut Progress<impl Fn(u64, u64)>) -> Result<Trace, Error> {
+    let blocks = Blocks::open(path)?;
+    let mut header = csv::ByteRecord::new();
+    split(blocks.header(), &mut header);
+    let malformed = |reason| Error::Malformed { path: blocks.path().to_owned(), reason };
+    let [app, func, end, duration] = columns(&header, COLUMNS).map_err(malformed)?;
+    let row = |record: &csv::ByteRecord| {
+        Ok(Row {
+            app: name(record, app, "app")?.to_owned(),
+            function: name(record, func, "function")?.to_owned(),
+            end_s: figure(record, end, MOST_S)?,
+            duration_s: figure(record, duration, MOST_MS / 1000.0)?,
+        })
+    };
+    let mut catalog = Catalog::default();
     let mut arrivals = Vec::new();
-    let (mut skipped, mut end_ms) = (0, 0);
-    for row in reader.records() {
-        let row = row.ok();
-        let cell = |column: usize| row.as_ref().and_then(|row| row.get(column));
-        let seconds = |column: usize| {
-            cell(column).and_then(|text| text.parse::<f64>().ok()).filter(|seconds| (0.0..1e12).contains(seconds))
-        };
-        let (Some(app), Some(func), Some(end_s), Some(duration_s)) =
-            (cell(app), cell(func), seconds(end), seconds(duration))
-        else {
-            skipped += 1;
-            continue;
-        };
-        let function = *known.entry((app.to_owned(), func.to_owned())).or_insert_with(|| {
-            functions.push(Function { app: Arc::from(app), name: Arc::from(func), trigger: None, memory_mb: None });
-            functions.len() as u32 - 1
-        });
-        let at_ms = ((end_s - duration_s) * 1000.0).round().max(0.0) as i64;
-        end_ms = end_ms.max((end_s * 1000.0).round() as i64);
-        arrivals.push(Arrival { at_ms, duration_ms: duration_s * 1000.0, function });
-    }
+    let (mut tally, mut end_ms) = (Tally::default(), 0);
+    let take = |(rows, rows_tally): (Vec<Row>, Tally), lines: u64| {
+        tally.add(rows_tally, lines);
+        for Row { app, function, end_s, duration_s } in rows {
+            let function = catalog.find_or_add(&app, &function, || None);
+            let at_ms = ((end_s - duration_s) * 1000.0).round().max(0.0) as i64;
+            end_ms = end_ms.max((end_s * 1000.0).round() as i64);
+            arrivals.push(Arrival { at_ms, duration_ms: duration_s * 1000.0, function });
+        }
+    };
+    let broken = blocks.parse(|block| parse(block, header.len(), row), take, |done| progress.tell(done))?;
+    progress.finish(path);
+    let mut skipped = Skipped::default();
+    skipped.invocations.add(&file_name(path), tally, broken);
     arrivals.sort_by_key(|arrival| arrival.at_ms);
-    let invocations = arrivals.len() as u64;
-    Ok(Trace { functions, invocations, end_ms, skipped, source: Source::Single(arrivals) })
+
+    let (functions, apps) = catalog.into_parts();
+    Ok(Trace {
+        durations_ms: averages_ms(&arrivals, functions.len()),
+        cells: count(&arrivals, functions.len()),
+        functions,
+        apps,
+        invocations: arrivals.len() as u64,
+        singles: Some(arrivals),
+        begin_ms: 0,
+        end_ms,
+        skipped,
+    })
+}
+
+/// Average duration by function, ms.
+fn averages_ms(arrivals: &[Arrival], functions: usize) -> Vec<f64> {
+    let mut sums = vec![(0.0, 0_u32); functions];
+    for arrival in arrivals {
+        let (sum_ms, count) = &mut sums[arrival.function as usize];
+        *sum_ms += arrival.duration_ms;
+        *count += 1;
+    }
+    sums.into_iter().map(|(sum_ms, count)| sum_ms / f64::from(count.max(1))).collect()
+}
+
+/// Invocations by function and minute of their starts.
+fn count(sorted: &[Arrival], functions: usize) -> Store {
+    let mut cells: Vec<Vec<(u32, u32)>> = vec![Vec::new(); functions];
+    for arrival in sorted {
+        let minute = (arrival.at_ms / MINUTE_MS) as u32;
+        let cells = &mut cells[arrival.function as usize];
+        match cells.last_mut() {
+            Some((last, count)) if *last == minute => *count += 1,
+            _ => cells.push((minute, 1)),
+        }
+    }
+    let mut store = Store::default();
+    (0..).zip(&cells).for_each(|(function, cells)| store.push(function, cells));
+    store
 }

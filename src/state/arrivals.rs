@@ -1,0 +1,321 @@
+//! When an app is invoked: all that is known of it.
+
+use crate::model::Trigger;
+
+use super::{Clock, IdleHistogram, Shape};
+
+/// What a policy wants to be kept of every app's arrivals.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Kept {
+    /// Bins of the idle times.
+    pub shape: Shape,
+    /// Whether to keep the minutes between starts.
+    pub clock: bool,
+    /// How many of the last idle times to keep as a series.
+    pub series: usize,
+    /// How much what was counted weighs a day later, as a share.
+    pub fade_per_day: f32,
+    /// How long a minute of the workload's clock lasts, ms: 60,000 unless it runs faster.
+    pub minute_ms: i64,
+}
+
+/// Which triggers an app's invocations had.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Triggers(u8);
+
+/// Apps that are called in much the same way: what is learned from one holds for the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Timers only.
+    Timers,
+    /// Timers among others.
+    TimersAndOthers,
+    /// HTTP only.
+    Http,
+    /// Queues only.
+    Queue,
+    /// Any others, and those that never said.
+    Other,
+}
+
+/// How new the idle times of an app tend to be to it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Novelty {
+    /// How many were unlike any before.
+    pub new: u32,
+    /// How many came since the last such.
+    pub since: u32,
+}
+
+/// When an app is invoked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Arrivals {
+    /// Idle times by length.
+    pub idle: IdleHistogram,
+    /// Minutes of the clock between starts.
+    pub clock: Clock,
+    /// How new the idle times were.
+    pub idle_novelty: Novelty,
+    /// How new the minutes between starts were.
+    pub clock_novelty: Novelty,
+    /// Idle times ever seen.
+    pub idle_times: u32,
+    /// Their sum, ms.
+    pub idle_ms: f64,
+    /// Bin of the last idle time; before the first, of the silence that was observed before the app appeared.
+    pub last_bin: u16,
+    /// Its triggers.
+    pub triggers: Triggers,
+    /// Start of the execution that started last, epoch ms.
+    pub last_start_ms: i64,
+    /// The latest end of an execution known, epoch ms.
+    pub last_end_ms: i64,
+    /// How well the histogram and the clock foretold the last idle times, as faded sums of logs.
+    foretold: [f32; 2],
+    /// The last idle times, ms, oldest first.
+    series: Vec<f32>,
+    day: i32,
+}
+
+/// What a start meant for the app's idle time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Observed {
+    /// The app had been idle for so many ms, at least 1.
+    Idle(i64),
+    /// It started while another execution ran, or as it ended: no idle time.
+    Overlap,
+}
+
+/// How much a forecast of long ago counts against one of now, per idle time.
+const FORETOLD_FADE: f32 = 0.9;
+/// What a forecast is taken to have said at least; the log of 0 would outweigh everything.
+const FORETOLD_LEAST: f32 = 0.01;
+/// The clock has nothing to say on idle times that are shorter than this part of a minute.
+const SHORT_OF_MINUTE: i64 = 2;
+
+impl Arrivals {
+    /// After the app's first execution; `silence_ms` is for how long before it others were observed and it was not.
+    pub fn first(start_ms: i64, end_ms: i64, silence_ms: i64, trigger: Option<Trigger>, kept: &Kept) -> Self {
+        let mut arrivals = Self {
+            idle: IdleHistogram::default(),
+            clock: Clock::default(),
+            idle_novelty: Novelty::default(),
+            clock_novelty: Novelty::default(),
+            idle_times: 0,
+            idle_ms: 0.0,
+            last_bin: kept.shape.bin(silence_ms) as u16,
+            triggers: Triggers::default(),
+            last_start_ms: start_ms,
+            last_end_ms: end_ms,
+            foretold: [0.0; 2],
+            series: Vec::new(),
+            day: kept.day(start_ms),
+        };
+        arrivals.triggers.add(trigger);
+        if kept.clock {
+            arrivals.clock.phase(start_ms, kept.minute_ms, 1.0);
+        }
+        arrivals
+    }
+
+    /// What a start would mean for the idle time, without applying it.
+    pub const fn observe(&self, start_ms: i64) -> Observed {
+        match start_ms - self.last_end_ms {
+            idle_ms if idle_ms > 0 => Observed::Idle(idle_ms),
+            _ => Observed::Overlap,
+        }
+    }
+
+    /// Takes one more execution into account.
+    pub fn apply(&mut self, start_ms: i64, end_ms: i64, kept: &Kept) -> Observed {
+        let observed = self.observe(start_ms);
+        if let Observed::Idle(idle_ms) = observed {
+            self.record(idle_ms, start_ms, 1, kept);
+        }
+        self.last_start_ms = self.last_start_ms.max(start_ms);
+        self.last_end_ms = self.last_end_ms.max(end_ms);
+        observed
+    }
+
+    /// Counts `times` idle times of `idle_ms` each, of which the first ended with a start at `start_ms`. O(1).
+    pub fn record(&mut self, idle_ms: i64, start_ms: i64, times: u32, kept: &Kept) {
+        let day = kept.day(start_ms);
+        if day > self.day {
+            let factor = kept.fade_per_day.powi(day - self.day);
+            self.idle.fade(factor);
+            self.clock.fade(factor);
+            self.day = day;
+        }
+        let bin = kept.shape.bin(idle_ms);
+        if kept.clock {
+            if idle_ms >= kept.minute_ms / SHORT_OF_MINUTE {
+                self.score(bin, kept);
+            }
+            let new = self.clock.record(self.last_start_ms, start_ms, kept.minute_ms, times as f32);
+            self.clock_novelty.count(new, times);
+        }
+        let new = self.idle.record(bin, kept.shape, times as f32);
+        self.idle_novelty.count(new, times);
+        self.last_bin = bin as u16;
+        self.idle_times = self.idle_times.saturating_add(times);
+        self.idle_ms += idle_ms as f64 * f64::from(times);
+        for _ in 0..kept.series.min(times as usize) {
+            if self.series.len() >= kept.series {
+                self.series.remove(0);
+            }
+            self.series.push(idle_ms as f32);
+        }
+    }
+
+    /// Whether the minutes of the clock foretell the next start better than the idle times do.
+    pub fn goes_by_the_clock(&self) -> bool {
+        self.foretold[1] > self.foretold[0]
+    }
+
+    /// Mean idle time, ms; 0 while none is known.
+    pub fn mean_idle_ms(&self) -> f64 {
+        self.idle_ms / f64::from(self.idle_times.max(1))
+    }
+
+    /// The last idle times, ms, oldest first.
+    pub fn series(&self) -> &[f32] {
+        &self.series
+    }
+
+    /// The day of the last idle time; what was counted fades from one to the next.
+    pub const fn day(&self) -> i32 {
+        self.day
+    }
+
+    /// Which apps it is like.
+    pub const fn class(&self) -> Class {
+        self.triggers.class()
+    }
+
+    fn score(&mut self, bin: usize, kept: &Kept) {
+        let by_histogram = if self.idle_times == 0 {
+            0.0
+        } else {
+            self.idle.count(bin, kept.shape) / self.idle.total().max(f64::MIN_POSITIVE) as f32
+        };
+        let by_clock = if bin < kept.shape.bins() {
+            let (lower_ms, upper_ms) = (kept.shape.lower_ms(bin), kept.shape.lower_ms(bin + 1));
+            let phases = self.clock.phases();
+            let share = |from_ms: i64| {
+                let place = |ms: i64| (ms - from_ms) as f32 / kept.minute_ms as f32;
+                phases.share(place(lower_ms), place(upper_ms))
+            };
+            self.clock
+                .expected(self.last_start_ms, self.last_end_ms, kept.minute_ms)
+                .filter(|minute| minute.from_ms < upper_ms && lower_ms < minute.from_ms + kept.minute_ms)
+                .map(|minute| minute.probability * share(minute.from_ms))
+                .sum()
+        } else {
+            0.0
+        };
+        for (foretold, probability) in self.foretold.iter_mut().zip([by_histogram, by_clock]) {
+            *foretold = *foretold * FORETOLD_FADE + probability.max(FORETOLD_LEAST).ln();
+        }
+    }
+}
+
+impl Kept {
+    fn day(&self, at_ms: i64) -> i32 {
+        at_ms.div_euclid(self.minute_ms * 24 * 60) as i32
+    }
+}
+
+impl Novelty {
+    const fn count(&mut self, new: bool, times: u32) {
+        if new {
+            self.new += 1;
+            self.since = times - 1;
+        } else {
+            self.since = self.since.saturating_add(times);
+        }
+    }
+}
+
+impl Triggers {
+    /// Adds one, where known.
+    pub const fn add(&mut self, trigger: Option<Trigger>) {
+        if let Some(trigger) = trigger {
+            self.0 |= 1 << trigger as u8;
+        }
+    }
+
+    const fn class(self) -> Class {
+        const TIMER: u8 = 1 << Trigger::Timer as u8;
+        const HTTP: u8 = 1 << Trigger::Http as u8;
+        const QUEUE: u8 = 1 << Trigger::Queue as u8;
+        match self.0 {
+            TIMER => Class::Timers,
+            HTTP => Class::Http,
+            QUEUE => Class::Queue,
+            others if others & TIMER != 0 => Class::TimersAndOthers,
+            _ => Class::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: i64 = 60_000;
+    const KEPT: Kept = Kept {
+        shape: Shape::LogLinear { unit_ms: 1000, bins: 230 },
+        clock: true,
+        series: 5,
+        fade_per_day: 0.5,
+        minute_ms: MINUTE,
+    };
+
+    fn after(starts: &[i64]) -> Arrivals {
+        let mut arrivals = Arrivals::first(starts[0], starts[0] + 100, 0, None, &KEPT);
+        for start in &starts[1..] {
+            arrivals.apply(*start, *start + 100, &KEPT);
+        }
+        arrivals
+    }
+
+    #[test]
+    fn jitter_within_the_minute_is_for_the_clock_and_a_free_running_period_is_not() {
+        let jitter = |i: i64| (i * i * 7919 + i * 104_729) % MINUTE;
+        let by_the_clock: Vec<_> = (0..40).map(|i| i * 5 * MINUTE + jitter(i)).collect();
+        assert!(after(&by_the_clock).goes_by_the_clock());
+        let free_running: Vec<_> = (0..40).map(|i| i * 275_000).collect();
+        assert!(!after(&free_running).goes_by_the_clock());
+    }
+
+    #[test]
+    fn a_run_counts_like_its_idle_times_one_by_one() {
+        let starts: Vec<_> = (0..10).map(|i| i * 4_100).collect();
+        let single = after(&starts);
+        let mut run = Arrivals::first(0, 100, 0, None, &KEPT);
+        run.record(4_000, 4_100, 9, &KEPT);
+        assert_eq!((single.idle, single.idle_novelty), (run.idle, run.idle_novelty));
+        assert_eq!((single.idle_ms, single.series), (run.idle_ms, run.series));
+    }
+
+    #[test]
+    fn yesterday_weighs_less() {
+        let day = 24 * 60 * MINUTE;
+        let arrivals = after(&[0, MINUTE, 2 * MINUTE, day, day + MINUTE]);
+        assert_eq!(arrivals.idle.total(), 2.0 * 0.5 + 2.0);
+        assert_eq!(arrivals.idle_times, 4);
+    }
+
+    #[test]
+    fn classes() {
+        let class = |triggers: &[Trigger]| {
+            let mut set = Triggers::default();
+            triggers.iter().for_each(|trigger| set.add(Some(*trigger)));
+            set.class()
+        };
+        assert_eq!(class(&[]), Class::Other);
+        assert_eq!(class(&[Trigger::Timer, Trigger::Timer]), Class::Timers);
+        assert_eq!(class(&[Trigger::Timer, Trigger::Http]), Class::TimersAndOthers);
+        assert_eq!(class(&[Trigger::Queue, Trigger::Http]), Class::Other);
+    }
+}
