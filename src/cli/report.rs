@@ -14,7 +14,7 @@ use crate::simulate::report::{self, Report};
 use crate::simulate::traces::Placement;
 use crate::simulate::{Contender, Outcome, PARTS, Rules, simulate};
 
-use super::{Common, Format, Usage, open_trace, progress_bar};
+use super::{Common, Format, Usage, open_trace, progress_bar, progress_bar_of};
 
 /// Policies that are always tried: what platforms do, and the paper's own.
 const POLICIES: [&str; 4] = ["fixed:10m", "fixed:20m", "fixed:1h", "hybrid"];
@@ -72,7 +72,7 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
     let workload = characterize(&trace, |done| bar.set_position(done));
     let comparisons = compare(&workload);
     bar.finish_and_clear();
-    let bar = progress_bar(PARTS * policies.len() as u64);
+    let bar = progress_bar_of(PARTS * policies.len() as u64, "parts");
     let rules = Rules { placement: Placement::Even, default_memory_mb: settings.policy.default_memory_mb };
     let outcomes = simulate(&trace, &policies, rules, |done| bar.set_position(done));
     bar.finish_and_clear();

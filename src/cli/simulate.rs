@@ -8,7 +8,7 @@ use crate::server::Table;
 use crate::simulate::traces::Placement;
 use crate::simulate::{Contender, Outcome, PARTS, Rules, plot, simulate};
 
-use super::{Common, open_trace, progress_bar, site};
+use super::{Common, open_trace, progress_bar_of, site};
 
 /// Options of `simulate`.
 #[derive(Debug, Args)]
@@ -84,7 +84,7 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
         PlacementKind::Even => Placement::Even,
         PlacementKind::Uniform => Placement::Uniform { seed: options.seed },
     };
-    let bar = progress_bar(PARTS * contenders.len() as u64);
+    let bar = progress_bar_of(PARTS * contenders.len() as u64, "parts");
     let rules = Rules { placement, default_memory_mb: settings.policy.default_memory_mb };
     let outcomes = simulate(&trace, &contenders, rules, |done| bar.set_position(done));
     bar.finish_and_clear();

@@ -126,15 +126,22 @@ pub enum Trigger {
 impl Trigger {
     /// The class of a platform's own name for it, in any case; unknown names are [`Trigger::Other`].
     pub fn from_name(name: &str) -> Self {
-        const NAMES: [(&str, Trigger); 6] = [
-            ("http", Trigger::Http),
-            ("queue", Trigger::Queue),
-            ("event", Trigger::Event),
-            ("timer", Trigger::Timer),
-            ("storage", Trigger::Storage),
-            ("orchestration", Trigger::Orchestration),
-        ];
-        NAMES.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map_or(Trigger::Other, |(_, class)| *class)
+        use Trigger::{Event, Http, Orchestration, Queue, Storage, Timer};
+        let named = [Http, Queue, Event, Timer, Storage, Orchestration];
+        named.into_iter().find(|trigger| name.eq_ignore_ascii_case(trigger.name())).unwrap_or(Trigger::Other)
+    }
+
+    /// Its name in events.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Trigger::Http => "http",
+            Trigger::Queue => "queue",
+            Trigger::Event => "event",
+            Trigger::Timer => "timer",
+            Trigger::Storage => "storage",
+            Trigger::Orchestration => "orchestration",
+            Trigger::Other => "other",
+        }
     }
 }
 

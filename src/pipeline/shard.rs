@@ -91,10 +91,7 @@ impl Shard {
         let due = match entry.state.apply(invocation, planner.kept()) {
             Observed::Idle(_) => {
                 entry.in_force.count(1);
-                if planner.is_over(&entry.in_force, &entry.state.arrivals) {
-                    let memory_mb = entry.state.memory_mb_or(rules.default_memory_mb);
-                    entry.in_force = planner.plan(&entry.state.arrivals, memory_mb);
-                }
+                entry.renew(planner, rules);
                 let new = publish::summary(&entry.state, &entry.in_force.plan, now_ms, rules);
                 let due = new.counts_from_its_end()
                     || publish::differs(&entry.published, &new, rules)
@@ -108,10 +105,7 @@ impl Shard {
                     || published.is_ageing(now_ms, rules)
                     || published.has_other_code(&entry.state);
                 due.then(|| {
-                    if planner.is_over(&entry.in_force, &entry.state.arrivals) {
-                        let memory_mb = entry.state.memory_mb_or(rules.default_memory_mb);
-                        entry.in_force = planner.plan(&entry.state.arrivals, memory_mb);
-                    }
+                    entry.renew(planner, rules);
                     publish::summary(&entry.state, &entry.in_force.plan, now_ms, rules)
                 })
             }
@@ -139,6 +133,11 @@ impl Shard {
 }
 
 impl Entry {
+    fn renew(&mut self, planner: &Planner, rules: &Rules) {
+        let memory_mb = self.state.memory_mb_or(rules.default_memory_mb);
+        planner.renew(&mut self.in_force, &self.state.arrivals, memory_mb);
+    }
+
     fn decision(&self, name: &str, position: i64, now_ms: i64, decider: &Decider) -> Decision {
         publish::decision(name, &self.state, &decider.policy, &self.published, position, now_ms, &decider.rules)
     }

@@ -22,7 +22,7 @@ impl Default for Fixed {
 
 impl Fixed {
     /// Nothing is decided by it: it only tells what to expect.
-    pub(super) fn shape(&self) -> Shape {
+    fn shape(&self) -> Shape {
         Shape::Linear { bin_ms: (self.keep_alive_ms / 10).max(1), bins: 20 }
     }
 

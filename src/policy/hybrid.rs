@@ -61,7 +61,7 @@ impl Default for Hybrid {
 }
 
 impl Hybrid {
-    pub(super) fn shape(&self) -> Shape {
+    fn shape(&self) -> Shape {
         Shape::Linear { bin_ms: self.bin_ms, bins: (self.range_ms / self.bin_ms).max(1) as usize }
     }
 

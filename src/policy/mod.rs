@@ -69,11 +69,7 @@ impl Policy {
 
     /// The bins of the histogram that it wants.
     pub fn shape(&self) -> Shape {
-        match self {
-            Policy::Fixed(fixed) => fixed.shape(),
-            Policy::Hybrid(hybrid) => hybrid.shape(),
-            Policy::Frontier(frontier) => frontier.shape(),
-        }
+        self.kept().shape
     }
 
     /// The name in decisions.

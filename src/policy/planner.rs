@@ -40,11 +40,6 @@ impl Planner {
         Self { kept: policy.kept(), policy, priors: Box::default(), began_ms: None }
     }
 
-    /// The policy.
-    pub const fn policy(&self) -> &Policy {
-        &self.policy
-    }
-
     /// What it wants to be kept of an app's arrivals.
     pub const fn kept(&self) -> &Kept {
         &self.kept
@@ -81,11 +76,15 @@ impl Planner {
         let forecast = self.series(arrivals).and_then(forecast_series);
         self.plan_with(arrivals, memory_mb, forecast)
     }
-}
 
-impl Planner {
-    /// Whether a plan does not hold any more for an app that is in the state `arrivals` now.
-    pub fn is_over(&self, in_force: &InForce, arrivals: &Arrivals) -> bool {
+    /// Makes a new plan for an app that is in the state `arrivals` now, unless the one in force still holds.
+    pub fn renew(&self, in_force: &mut InForce, arrivals: &Arrivals, memory_mb: f64) {
+        if self.is_over(in_force, arrivals) {
+            *in_force = self.plan(arrivals, memory_mb);
+        }
+    }
+
+    fn is_over(&self, in_force: &InForce, arrivals: &Arrivals) -> bool {
         in_force.used > in_force.plan.steady_for
             || in_force.day != arrivals.day()
             || in_force.place.is_some_and(|place| {

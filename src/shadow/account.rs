@@ -112,8 +112,6 @@ impl Account {
 
     /// Makes a plan for the idle time to come, unless the one in force still holds.
     fn plan_when_due(&mut self, planner: &Planner) {
-        if planner.is_over(&self.in_force, &self.arrivals) {
-            self.in_force = planner.plan(&self.arrivals, self.memory_mb);
-        }
+        planner.renew(&mut self.in_force, &self.arrivals, self.memory_mb);
     }
 }

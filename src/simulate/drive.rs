@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::bus::{self, Producer, Record};
-use crate::model::{Invocation, Trigger, now_ms};
+use crate::model::{Invocation, now_ms};
 use crate::shutdown::Shutdown;
 
 use super::{Arrival, Function};
@@ -218,7 +218,7 @@ impl Target {
         let uri = format!("{}/apps/{}/functions/{}", self.url, encode(&function.app), encode(&function.name));
         let mut request = Request::builder().method(Method::POST).uri(uri);
         if let Some(trigger) = function.trigger {
-            request = request.header(crate::agent::TRIGGER_HEADER, trigger_name(trigger));
+            request = request.header(crate::agent::TRIGGER_HEADER, trigger.name());
         }
         request.body(Full::new(body.into())).ok()
     }
@@ -250,18 +250,6 @@ fn sleeper(runtime: &str) -> Option<(&'static str, &'static str)> {
 fn base64_of(text: &str) -> String {
     use base64::Engine;
     base64::engine::general_purpose::STANDARD.encode(text)
-}
-
-fn trigger_name(trigger: Trigger) -> &'static str {
-    match trigger {
-        Trigger::Http => "http",
-        Trigger::Queue => "queue",
-        Trigger::Event => "event",
-        Trigger::Timer => "timer",
-        Trigger::Storage => "storage",
-        Trigger::Orchestration => "orchestration",
-        Trigger::Other => "other",
-    }
 }
 
 /// A path segment: everything but letters, digits and `-._~` as `%XX` (RFC 3986, 2.1).

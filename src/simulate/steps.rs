@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use crate::model::Trigger;
 use crate::shadow::Run;
 
-use super::traces::{Cells, MINUTE_MS, MOST_RANDOM, Placement, Trace, place};
+use super::traces::{Cells, MINUTE_MS, MOST_RANDOM, Placement, Trace, evenly, place};
 
 /// Invocations in a minute that are steps of their own.
 const MOST_SINGLE: u64 = 12;
@@ -71,8 +71,7 @@ struct Beat {
 impl Beat {
     /// When the i-th invocation starts, ms since the minute began.
     fn at_ms(&self, i: u32) -> i64 {
-        // Rounded to the nearest; all of it is positive.
-        ((f64::from(i) + 0.5) / f64::from(self.count) * MINUTE_MS as f64 + 0.5) as i64
+        evenly(0, i, self.count)
     }
 
     /// The part of the minute in which it executes.

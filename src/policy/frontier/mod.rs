@@ -18,7 +18,7 @@ pub use priors::Priors;
 
 use crate::config::show_ms;
 use crate::model::Regime;
-use crate::state::{Arrivals, Kept, Shape};
+use crate::state::{Arrivals, Kept};
 
 use super::{FADE_PER_DAY, MINUTE_MS, Plan, shrink_ms};
 
@@ -129,10 +129,6 @@ impl Frontier {
             ),
             _ => format!("at {gb_s:.0} GB·s for a cold start, {known} make no time worth staying loaded"),
         }
-    }
-
-    pub(super) fn shape(&self) -> Shape {
-        self.bins.shape
     }
 
     pub(super) fn sped_up(self, speed: f64) -> Self {

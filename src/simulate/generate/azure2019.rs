@@ -162,16 +162,11 @@ fn minutes(counts: &[u32]) -> (u32, u32) {
     (active, loaded)
 }
 
-/// Names of triggers in the data set.
-fn trigger_name(trigger: Trigger) -> &'static str {
+/// The name of a trigger in the data set.
+const fn trigger_name(trigger: Trigger) -> &'static str {
     match trigger {
-        Trigger::Http => "http",
-        Trigger::Queue => "queue",
-        Trigger::Event => "event",
-        Trigger::Timer => "timer",
-        Trigger::Storage => "storage",
-        Trigger::Orchestration => "orchestration",
         Trigger::Other => "others",
+        named => named.name(),
     }
 }
 

@@ -169,13 +169,13 @@ fn of(durations_ms: &[f64], function: u32) -> f64 {
 }
 
 /// When the i-th of `count` in a minute is, ms.
-fn evenly(minute: u32, i: u32, count: u32) -> i64 {
+pub(in crate::simulate) fn evenly(minute: u32, i: u32, count: u32) -> i64 {
     after(minute, (f64::from(i) + 0.5) / f64::from(count))
 }
 
-/// The time when a share of a minute is over, ms.
+/// The time when a share of a minute is over, to the nearest ms; a cast rounds what is positive down, and is cheap.
 fn after(minute: u32, share: f64) -> i64 {
-    i64::from(minute) * MINUTE_MS + (share * MINUTE_MS as f64).round() as i64
+    i64::from(minute) * MINUTE_MS + (share * MINUTE_MS as f64 + 0.5) as i64
 }
 
 /// Hands out the times of a function's invocations in a minute, in no order.

@@ -25,7 +25,7 @@ use crate::model::Invocation;
 use super::{Arrival, Function};
 
 pub use arrivals::MOST_RANDOM;
-pub(super) use arrivals::place;
+pub(super) use arrivals::{evenly, place};
 pub use catalog::AppFunctions;
 pub use cells::Cells;
 pub use skipped::{First, Skipped, Unread};
