@@ -8,7 +8,7 @@ use pilotlight::config::Settings;
 use pilotlight::ingest::{self, Limits};
 use pilotlight::model::Invocation;
 use pilotlight::pipeline::{Decider, Shard};
-use pilotlight::policy::{self, Planner};
+use pilotlight::policy::{self, Learner, Planner};
 use pilotlight::state::{AppState, Arrivals};
 
 const MINUTE: i64 = 60_000;
@@ -32,7 +32,9 @@ fn state(c: &mut Criterion) {
         c.bench_function(&format!("state/apply for {policy}"), |b| {
             b.iter(|| {
                 now_ms += 3 * MINUTE + now_ms % 7 * MINUTE;
-                app.apply(black_box(&Invocation::new("a", "f", now_ms, 10.0)), &kept)
+                app.apply(black_box(&Invocation::new("a", "f", now_ms, 10.0)), |arrivals, idle_ms| {
+                    arrivals.record(&arrivals.look(idle_ms, now_ms, &kept), 1, &kept);
+                })
             });
         });
     }
@@ -46,8 +48,9 @@ fn plan(c: &mut Criterion) {
         let mut now_ms = 0;
         for i in 0..1000 {
             now_ms += if i % 50 == 0 { 239 * MINUTE } else { 120 * MINUTE + i % 7 * 1000 };
-            planner.learn(&arrivals, now_ms - arrivals.last_end_ms, now_ms, 1);
-            arrivals.apply(now_ms, now_ms + 10, &kept);
+            let idle_ms = now_ms - arrivals.last_end_ms;
+            planner.record(&mut arrivals, idle_ms, now_ms, 1);
+            arrivals.execute(now_ms, now_ms + 10);
         }
         c.bench_function(&format!("policy/{text}"), |b| b.iter(|| planner.plan(black_box(&arrivals), 170.0)));
     }

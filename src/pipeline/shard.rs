@@ -3,9 +3,9 @@
 
 use crate::config::Settings;
 use crate::model::{Decision, Invocation, Version};
-use crate::policy::{InForce, Planner, Policy, SpecError};
+use crate::policy::{InForce, Learner, Planner, Policy, SpecError};
 use crate::publish::{self, Published, Rules};
-use crate::state::{AppState, AppTable, Observed};
+use crate::state::{AppState, AppTable, Arrivals, Observed};
 
 /// What all shards share.
 #[derive(Debug, Clone)]
@@ -78,6 +78,7 @@ impl Shard {
         let start_ms = invocation.started_at_ms;
 
         let Some(entry) = self.apps.get_mut(name) else {
+            planner.begin(start_ms);
             let state = AppState::first(invocation, planner.silence_ms(start_ms), planner.kept());
             let in_force = planner.plan(&state.arrivals, state.memory_mb_or(rules.default_memory_mb));
             let published = publish::summary(&state, &in_force.plan, now_ms, rules);
@@ -85,10 +86,8 @@ impl Shard {
             return Some(entry.decision(name, position, now_ms, decider));
         };
 
-        if let Observed::Idle(idle_ms) = entry.state.arrivals.observe(start_ms) {
-            planner.learn(&entry.state.arrivals, idle_ms, start_ms, 1);
-        }
-        let due = match entry.state.apply(invocation, planner.kept()) {
+        let record = |arrivals: &mut Arrivals, idle_ms| planner.record(arrivals, idle_ms, start_ms, 1);
+        let due = match entry.state.apply(invocation, record) {
             Observed::Idle(_) => {
                 entry.in_force.count(1);
                 entry.renew(planner, rules);

@@ -9,9 +9,9 @@ mod spec;
 
 pub use expected::expected;
 pub use fixed::Fixed;
-pub use frontier::{Frontier, Priors, Weight};
+pub use frontier::{Frontier, Lesson, Priors, Weight};
 pub use hybrid::Hybrid;
-pub use planner::{InForce, Planner, forecast_series};
+pub use planner::{InForce, Learner, Pending, Planner, forecast_series};
 pub use spec::{NAMES, SpecError, parse};
 pub(crate) use spec::{parse_memory_mb, parse_price_mb_s};
 

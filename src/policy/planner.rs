@@ -1,9 +1,9 @@
 //! A policy at work on the apps of one partition: it plans for each, and learns from all.
 
 use crate::forecast::{Forecast, forecast, fresh};
-use crate::state::{Arrivals, Kept};
+use crate::state::{Arrivals, Kept, Look};
 
-use super::{Plan, Policy, Priors};
+use super::{Lesson, Plan, Policy, Priors};
 
 /// A policy, and what it learned so far from the apps that it plans for.
 #[derive(Debug, Clone)]
@@ -13,6 +13,56 @@ pub struct Planner {
     priors: Box<Priors>,
     /// When the first app was seen, epoch ms.
     began_ms: Option<i64>,
+}
+
+/// Who plans, and what becomes of the lessons.
+pub trait Learner {
+    /// Who plans.
+    fn planner(&self) -> &Planner;
+    /// Takes a lesson.
+    fn take(&mut self, lesson: Lesson);
+
+    /// Takes into account, for the app in the state `arrivals` and for all others, that it had `times` idle times of
+    /// `idle_ms` each next, the first of which ended with a start at `start_ms`.
+    fn record(&mut self, arrivals: &mut Arrivals, idle_ms: i64, start_ms: i64, times: u32) {
+        let planner = self.planner();
+        let look = arrivals.look(idle_ms, start_ms, &planner.kept);
+        let lesson = planner.lesson(arrivals, &look, times);
+        arrivals.record(&look, times, &planner.kept);
+        if let Some(lesson) = lesson {
+            self.take(lesson);
+        }
+    }
+}
+
+/// Learns at once.
+impl Learner for Planner {
+    fn planner(&self) -> &Planner {
+        self
+    }
+
+    fn take(&mut self, lesson: Lesson) {
+        self.priors.learn(&lesson);
+    }
+}
+
+/// Keeps lessons for later, so that several can plan with the same planner.
+#[derive(Debug)]
+pub struct Pending<'a> {
+    /// Who plans.
+    pub planner: &'a Planner,
+    /// What it has to learn yet.
+    pub lessons: &'a mut Vec<Lesson>,
+}
+
+impl Learner for Pending<'_> {
+    fn planner(&self) -> &Planner {
+        self.planner
+    }
+
+    fn take(&mut self, lesson: Lesson) {
+        self.lessons.push(lesson);
+    }
 }
 
 /// A plan that is in force, and for how much longer.
@@ -45,16 +95,22 @@ impl Planner {
         &self.kept
     }
 
-    /// For how long apps were observed before a start at `start_ms` of one that was never seen: it was silent so long.
-    pub fn silence_ms(&mut self, start_ms: i64) -> i64 {
-        (start_ms - *self.began_ms.get_or_insert(start_ms)).max(0)
+    /// Says that apps are observed from `at_ms` on, unless they were before.
+    pub fn begin(&mut self, at_ms: i64) {
+        self.began_ms.get_or_insert(at_ms);
     }
 
-    /// Learns from an app: in the state `arrivals` it had `times` idle times of `idle_ms` each next, the first of which
-    /// ended with a start at `start_ms`.
-    pub fn learn(&mut self, arrivals: &Arrivals, idle_ms: i64, start_ms: i64, times: u32) {
-        if let Policy::Frontier(frontier) = &self.policy {
-            frontier.learn(&mut self.priors, arrivals, idle_ms, start_ms, times);
+    /// For how long apps were observed before a start at `start_ms` of one that was never seen: it was silent so long.
+    pub fn silence_ms(&self, start_ms: i64) -> i64 {
+        (start_ms - self.began_ms.unwrap_or(start_ms)).max(0)
+    }
+
+    /// What an app teaches about others that in the state `arrivals` had `times` idle times like `look` next; mostly
+    /// nothing.
+    fn lesson(&self, arrivals: &Arrivals, look: &Look, times: u32) -> Option<Lesson> {
+        match &self.policy {
+            Policy::Frontier(frontier) => frontier.lesson(arrivals, look, times),
+            Policy::Fixed(_) | Policy::Hybrid(_) => None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What one policy would have cost with one app.
 
 use crate::model::{Trigger, Window};
-use crate::policy::{InForce, Planner};
+use crate::policy::{InForce, Learner, Planner};
 use crate::state::{Arrivals, Observed};
 
 /// The state of an app under a policy, and the costs so far.
@@ -37,7 +37,7 @@ pub struct Run {
 
 impl Account {
     /// After the app's first invocation, which is cold.
-    pub fn open(planner: &mut Planner, start_ms: i64, end_ms: i64, trigger: Option<Trigger>, memory_mb: f64) -> Self {
+    pub fn open(planner: &Planner, start_ms: i64, end_ms: i64, trigger: Option<Trigger>, memory_mb: f64) -> Self {
         let silence_ms = planner.silence_ms(start_ms);
         let arrivals = Arrivals::first(start_ms, end_ms, silence_ms, trigger, planner.kept());
         let in_force = planner.plan(&arrivals, memory_mb);
@@ -45,50 +45,49 @@ impl Account {
     }
 
     /// Takes one more invocation into account; those of an app come in the order of their starts.
-    pub fn arrive(&mut self, planner: &mut Planner, start_ms: i64, end_ms: i64, trigger: Option<Trigger>) {
+    pub fn arrive(&mut self, learner: &mut impl Learner, start_ms: i64, end_ms: i64, trigger: Option<Trigger>) {
         self.invocations += 1;
         self.arrivals.triggers.add(trigger);
         match self.arrivals.observe(start_ms) {
             Observed::Idle(idle_ms) => {
-                self.plan_when_due(planner);
+                self.plan_when_due(learner.planner());
                 self.pay(idle_ms as f64, idle_ms, 1);
-                planner.learn(&self.arrivals, idle_ms, start_ms, 1);
-                self.arrivals.apply(start_ms, end_ms, planner.kept());
+                learner.record(&mut self.arrivals, idle_ms, start_ms, 1);
+                self.arrivals.execute(start_ms, end_ms);
                 self.in_force.count(1);
-                self.plan_when_due(planner);
+                self.plan_when_due(learner.planner());
             }
-            Observed::Overlap => {
-                self.arrivals.apply(start_ms, end_ms, planner.kept());
-            }
+            Observed::Overlap => self.arrivals.execute(start_ms, end_ms),
         }
     }
 
     /// Takes a run into account, as if its idle times were all of the same length. Costs O(1) for an app with a long
     /// history, however many there are.
-    pub fn run(&mut self, planner: &mut Planner, run: &Run) {
+    pub fn run(&mut self, learner: &mut impl Learner, run: &Run) {
         self.invocations += run.invocations;
         let mean_ms = run.idle_ms / f64::from(run.idle_times.max(1));
-        let idle_ms = (mean_ms.round() as i64).max(1);
+        let idle_ms = (mean_ms as i64).max(1);
         let first_start_ms = self.arrivals.last_start_ms;
         let spacing_ms = (run.last_start_ms - first_start_ms) as f64 / f64::from(run.idle_times.max(1));
         if run.idle_times > 0 {
-            self.plan_when_due(planner);
+            self.plan_when_due(learner.planner());
         }
         let mut done = 0;
         while done < run.idle_times {
             let start_ms = first_start_ms + (spacing_ms * f64::from(done + 1)) as i64;
             let times = self.in_force.covers(run.idle_times - done);
             self.pay(mean_ms, idle_ms, times);
-            planner.learn(&self.arrivals, idle_ms, start_ms, times);
-            self.arrivals.record(idle_ms, start_ms, times, planner.kept());
+            learner.record(&mut self.arrivals, idle_ms, start_ms, times);
             done += times;
             self.arrivals.last_start_ms = first_start_ms + (spacing_ms * f64::from(done)) as i64;
             self.arrivals.last_end_ms = self.arrivals.last_start_ms + (spacing_ms - mean_ms) as i64;
             self.in_force.count(times);
-            self.plan_when_due(planner);
+            self.plan_when_due(learner.planner());
         }
         self.arrivals.last_start_ms = run.last_start_ms;
-        self.arrivals.last_end_ms = self.arrivals.last_end_ms.max(run.last_end_ms);
+        // Whatever executed before an idle time had ended by then.
+        let before_ms = if run.idle_times > 0 { run.last_end_ms } else { self.arrivals.last_end_ms };
+        self.arrivals.last_end_ms = before_ms.max(run.last_end_ms);
     }
 
     /// Loaded time within idle times up to `end_ms`, ms, and the same times memory, MB·ms.

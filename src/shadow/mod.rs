@@ -46,7 +46,8 @@ impl Shadow {
             return;
         }
         let memory_mb = invocation.memory_mb.unwrap_or(self.default_memory_mb);
-        let account = Account::open(&mut self.planner, start_ms, end_ms, invocation.trigger, memory_mb);
+        self.planner.begin(start_ms);
+        let account = Account::open(&self.planner, start_ms, end_ms, invocation.trigger, memory_mb);
         self.apps.insert(&invocation.app, account);
     }
 

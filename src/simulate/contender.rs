@@ -1,7 +1,7 @@
 //! What can be compared on a trace: the policies, a baseline that no pipeline runs, and bounds that none can reach.
 
 use crate::config::PolicySettings;
-use crate::policy::{self, Policy, SpecError, parse_memory_mb, parse_price_mb_s};
+use crate::policy::{self, Planner, Policy, SpecError, parse_memory_mb, parse_price_mb_s};
 
 /// A contender in a simulation.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +35,14 @@ pub enum OracleKind {
 pub const NAMES: [&str; 6] = ["fixed", "hybrid", "frontier", "greedy-dual", "oracle", "oracle-window"];
 
 impl Contender {
+    /// Who plans for it, if it is a policy.
+    pub(super) fn planner(&self) -> Option<Planner> {
+        match self {
+            Contender::Policy(policy) => Some(Planner::new(policy.clone())),
+            Contender::GreedyDual { .. } | Contender::Oracle { .. } => None,
+        }
+    }
+
     /// Reads `frontier:price=50GBs`, `greedy-dual:memory=64GB`, `oracle:price=50GBs` and the like; what a policy's text
     /// leaves open is as configured.
     pub fn read(text: &str, configured: &PolicySettings) -> Result<Self, SpecError> {

@@ -1,18 +1,17 @@
 //! Runs contenders over a trace, with the pipeline's own state and policy code, and counts what each would have cost.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::policy::{Planner, Policy};
-use crate::shadow::Account;
+use crate::policy::{Learner, Planner};
 
 use super::contender::Contender;
 use super::greedy_dual::GreedyDual;
-use super::oracle;
-use super::steps::{Minutes, NEVER, Step};
-use super::traces::{Placement, Trace};
+use super::lane::{Lane, app_of_function};
+use super::steps::{Minutes, Step};
+use super::traces::{MINUTE_MS, Placement, Trace};
 
 /// What one contender would have cost on a trace.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -62,6 +61,11 @@ pub struct Rules {
     pub default_memory_mb: f64,
 }
 
+/// A block of time is this part of what went before it,
+const BLOCK_SHARE: u32 = 16;
+/// and at most so long, minutes: what was learned is known that much later than a pipeline would know it.
+const MOST_BLOCK: u32 = 60;
+
 /// Progress of one contender, in parts of its work.
 pub const PARTS: u64 = 1000;
 
@@ -74,85 +78,67 @@ pub fn simulate(
     rules: Rules,
     progress: impl Fn(u64) + Sync,
 ) -> Vec<Outcome> {
-    let next = AtomicUsize::new(0);
     let parts = AtomicU64::new(0);
     let tell = |more: u64| progress(parts.fetch_add(more, Ordering::Relaxed) + more);
-    let outcomes: Mutex<Vec<Option<Outcome>>> = Mutex::new(vec![None; contenders.len()]);
-    let work = || {
-        loop {
-            let turn = next.fetch_add(1, Ordering::Relaxed);
-            let Some((name, contender)) = contenders.get(turn) else { return };
-            let outcome = outcome(name, &costs(trace, contender, rules, &tell));
-            outcomes.lock().unwrap_or_else(PoisonError::into_inner)[turn] = Some(outcome);
-        }
-    };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(contenders.len());
+    let (caches, others): (Vec<_>, Vec<_>) = contenders
+        .iter()
+        .enumerate()
+        .partition(|(_, (_, contender))| matches!(contender, Contender::GreedyDual { .. }));
+    let mut costs: Vec<Vec<AppCosts>> = vec![Vec::new(); contenders.len()];
     std::thread::scope(|scope| {
-        (0..threads).for_each(|_| {
-            scope.spawn(work);
-        });
+        // A cache decides on all apps at once: its steps have to come in the order of time, one by one.
+        let caches: Vec<_> = caches
+            .into_iter()
+            .map(|(place, (_, contender))| {
+                let memory_mb = if let Contender::GreedyDual { memory_mb } = contender { *memory_mb } else { 0.0 };
+                let tell = &tell;
+                (place, scope.spawn(move || cache(trace, memory_mb, rules, tell)))
+            })
+            .collect();
+        let (places, others): (Vec<_>, Vec<_>) = others.into_iter().map(|(place, (_, one))| (place, one)).unzip();
+        for (place, found) in places.into_iter().zip(app_by_app(trace, &others, rules, &tell)) {
+            costs[place] = found;
+        }
+        for (place, cache) in caches {
+            costs[place] = cache.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
     });
-    outcomes.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten().collect()
+    contenders.iter().zip(costs).map(|((name, _), costs)| outcome(name, &costs)).collect()
 }
 
-fn costs(trace: &Trace, contender: &Contender, rules: Rules, tell: &impl Fn(u64)) -> Vec<AppCosts> {
-    let memory_mb = |app: usize| trace.apps()[app].memory_mb.unwrap_or(rules.default_memory_mb);
-    match contender {
-        Contender::Policy(policy) => {
-            let mut planner = Planner::new(policy.clone());
-            let mut accounts: Vec<Option<Account>> = vec![None; trace.apps().len()];
-            // What one app teaches about others has to come before they are planned for.
-            let order = if matches!(policy, Policy::Frontier(_)) { Order::Time } else { Order::Apps };
-            walk(trace, rules.placement, order, tell, |app, steps| {
-                for step in steps {
-                    match (&mut accounts[app], step) {
-                        (Some(account), Step::One { start_ms, end_ms, trigger }) => {
-                            account.arrive(&mut planner, *start_ms, *end_ms, *trigger);
-                        }
-                        (Some(account), Step::Run(run)) => account.run(&mut planner, run),
-                        (empty, Step::One { start_ms, end_ms, trigger }) => {
-                            let account = Account::open(&mut planner, *start_ms, *end_ms, *trigger, memory_mb(app));
-                            *empty = Some(account);
-                        }
-                        // A run comes after one invocation at least.
-                        (None, Step::Run(_)) => {}
-                    }
-                }
-            });
-            accounts.iter().flatten().map(|account| app_costs(account, trace.end_ms())).collect()
+/// Runs contenders that decide on each app by itself. All apps go through a block of time before any goes through the
+/// next, side by side on all cores; in between, what was learned from one comes to be known for the others.
+fn app_by_app(
+    trace: &Trace,
+    contenders: &[&Contender],
+    rules: Rules,
+    tell: &(impl Fn(u64) + Sync),
+) -> Vec<Vec<AppCosts>> {
+    let mut lanes = Lane::of_all(trace, contenders, rules);
+    let mut planners: Vec<Option<Planner>> = contenders.iter().map(|contender| contender.planner()).collect();
+    let begin_ms = lanes.iter().filter_map(Lane::first_start_ms).min().unwrap_or(0);
+    planners.iter_mut().flatten().for_each(|planner| planner.begin(begin_ms));
+
+    let (begin, end) = ((begin_ms / MINUTE_MS) as u32, (trace.end_ms() / MINUTE_MS) as u32 + 1);
+    let mut told = 0;
+    let mut minute = begin;
+    while minute < end {
+        minute += ((minute - begin) / BLOCK_SHARE).clamp(1, MOST_BLOCK);
+        lanes.par_iter_mut().for_each_init(Vec::new, |steps, lane| lane.run_until(minute, &planners, steps));
+        for (place, planner) in planners.iter_mut().enumerate() {
+            let Some(planner) = planner else { continue };
+            lanes.iter_mut().flat_map(|lane| lane.lessons(place)).for_each(|lesson| planner.take(lesson));
         }
-        Contender::GreedyDual { memory_mb: most_mb } => {
-            let mut cache = GreedyDual::new((0..trace.apps().len()).map(memory_mb), *most_mb);
-            walk(trace, rules.placement, Order::Time, tell, |app, steps| cache.take(app, steps));
-            cache.finish(trace.end_ms())
-        }
-        Contender::Oracle { price_mb_s, kind } => {
-            let mut apps = vec![oracle::IdleTimes::default(); trace.apps().len()];
-            walk(trace, rules.placement, Order::Apps, tell, |app, steps| apps[app].take(steps));
-            let costs = |(app, times): (usize, &oracle::IdleTimes)| {
-                times.costs(*kind, *price_mb_s, memory_mb(app), trace.end_ms())
-            };
-            apps.iter().enumerate().map(costs).filter(|costs| costs.invocations > 0).collect()
-        }
+        let done = PARTS * contenders.len() as u64 * u64::from(minute.min(end)) / u64::from(end);
+        tell(done - told);
+        told = done;
     }
+    (0..contenders.len()).map(|place| lanes.iter().filter_map(|lane| lane.costs(place)).collect()).collect()
 }
 
-fn app_costs(account: &Account, end_ms: i64) -> AppCosts {
-    let (idle_ms, idle_mb_ms) = account.idle(end_ms);
-    AppCosts { invocations: account.invocations, cold: account.cold, idle_ms, idle_mb_ms }
-}
-
-/// In which order to go through a trace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Order {
-    /// One app after another, each from beginning to end: what is known of it stays in the processor's cache.
-    Apps,
-    /// All apps minute by minute; within a minute in the order of their first starts.
-    Time,
-}
-
-/// Calls `visit` with the steps of an app, in the order of their starts.
-fn walk(trace: &Trace, placement: Placement, order: Order, tell: &impl Fn(u64), mut visit: impl FnMut(usize, &[Step])) {
+fn cache(trace: &Trace, most_mb: f64, rules: Rules, tell: &impl Fn(u64)) -> Vec<AppCosts> {
+    let apps = trace.apps().iter();
+    let mut cache = GreedyDual::new(apps.map(|app| app.memory_mb.unwrap_or(rules.default_memory_mb)), most_mb);
     let mut told = 0;
     let mut tell = |done: u64, all: u64| {
         let parts = PARTS * done / all.max(1);
@@ -162,56 +148,30 @@ fn walk(trace: &Trace, placement: Placement, order: Order, tell: &impl Fn(u64), 
         }
     };
     if let Some(arrivals) = trace.singles() {
-        let mut apps = vec![0; trace.functions().len()];
-        for (app, functions) in trace.apps().iter().enumerate() {
-            functions.functions.iter().for_each(|function| apps[*function as usize] = app);
-        }
+        let apps = app_of_function(trace);
         for (done, arrival) in arrivals.iter().enumerate() {
-            let end_ms = arrival.at_ms + arrival.duration_ms.round() as i64;
-            let trigger = trace.functions()[arrival.function as usize].trigger;
-            visit(apps[arrival.function as usize], &[Step::One { start_ms: arrival.at_ms, end_ms, trigger }]);
+            cache.take(apps[arrival.function as usize], &[Step::of(arrival, trace)]);
             tell(done as u64 + 1, arrivals.len() as u64);
         }
-        return;
+        return cache.finish(trace.end_ms());
     }
-    let all = trace.apps().len();
-    let mut steps = Vec::new();
-    match order {
-        Order::Apps => {
-            for app in 0..all {
-                let mut minutes = Minutes::new(trace, app, placement);
-                let mut minute = minutes.peek();
-                while minute != NEVER {
-                    steps.clear();
-                    minutes.take(minute, &mut steps);
-                    visit(app, &steps);
-                    minute = minutes.peek();
-                }
-                tell(app as u64 + 1, all as u64);
-            }
+    let mut minutes: Vec<_> =
+        (0..trace.apps().len()).map(|app| Minutes::new(trace, app, rules.placement).apart()).collect();
+    let (mut steps, mut turns) = (Vec::new(), Vec::new());
+    let end = (trace.end_ms() / MINUTE_MS) as u32;
+    for minute in 0..=end {
+        steps.clear();
+        turns.clear();
+        for (app, minutes) in minutes.iter_mut().enumerate().filter(|(_, minutes)| minutes.next() == minute) {
+            let from = steps.len();
+            minutes.take_until(minute + 1, &mut steps);
+            turns.push((steps[from].start_ms(), app, from, steps.len()));
         }
-        Order::Time => {
-            let mut apps: Vec<_> = (0..all).map(|app| Minutes::new(trace, app, placement)).collect();
-            let mut next: Vec<u32> = apps.iter_mut().map(Minutes::peek).collect();
-            let mut turns = Vec::new();
-            let end = (trace.end_ms() / super::traces::MINUTE_MS) as u32;
-            for minute in 0..=end {
-                steps.clear();
-                turns.clear();
-                for app in 0..all {
-                    if next[app] == minute {
-                        let from = steps.len();
-                        apps[app].take(minute, &mut steps);
-                        next[app] = apps[app].peek();
-                        turns.push((steps[from].start_ms(), app, from, steps.len()));
-                    }
-                }
-                turns.sort_unstable();
-                turns.iter().for_each(|(_, app, from, until)| visit(*app, &steps[*from..*until]));
-                tell(u64::from(minute), u64::from(end));
-            }
-        }
+        turns.sort_unstable();
+        turns.iter().for_each(|(_, app, from, until)| cache.take(*app, &steps[*from..*until]));
+        tell(u64::from(minute), u64::from(end));
     }
+    cache.finish(trace.end_ms())
 }
 
 fn outcome(name: &str, apps: &[AppCosts]) -> Outcome {
@@ -240,9 +200,14 @@ fn nearest_rank(sorted: &[f64], percent: usize) -> f64 {
 }
 #[cfg(test)]
 mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
     use super::*;
+    use crate::model::Trigger;
     use crate::policy::parse;
-    use crate::simulate::traces;
+    use crate::shadow::Account;
+    use crate::simulate::{Function, traces};
 
     #[test]
     fn nearest_ranks() {
@@ -252,6 +217,68 @@ mod tests {
             [1.0, 1.0, 2.0, 2.0, 3.0, 4.0, 4.0]
         );
         assert_eq!(nearest_rank(&[], 50), 0.0);
+    }
+
+    /// What happens to apps, one invocation at a time.
+    fn one_by_one(trace: &Trace, policy: &str) -> (u64, f64) {
+        let mut planner = Planner::new(parse(policy).unwrap());
+        let apps = app_of_function(trace);
+        let mut accounts: Vec<Option<Account>> = vec![None; trace.apps().len()];
+        for arrival in trace.arrivals(Placement::Even) {
+            let Step::One { start_ms, end_ms, trigger } = Step::of(&arrival, trace) else { continue };
+            match &mut accounts[apps[arrival.function as usize]] {
+                Some(account) => account.arrive(&mut planner, start_ms, end_ms, trigger),
+                empty => *empty = Some(Account::open(&planner, start_ms, end_ms, trigger, 170.0)),
+            }
+        }
+        let idle_ms = accounts.iter().flatten().map(|account| account.idle(trace.end_ms()).0).sum::<f64>();
+        (accounts.iter().flatten().map(|account| account.cold).sum(), idle_ms / 60_000.0)
+    }
+
+    /// Apps with one to four functions over three days: timers, rare ones, ones with up to `most` in a minute.
+    fn workload(most: u32) -> Trace {
+        let mut random = ChaCha8Rng::seed_from_u64(7);
+        let (mut functions, mut durations_ms, mut cells) = (Vec::new(), Vec::new(), Vec::new());
+        for app in 0..60 {
+            for function in 0..random.random_range(1..=4) {
+                functions.push(Function {
+                    app: format!("a{app}").into(),
+                    name: format!("f{function}").into(),
+                    trigger: [None, Some(Trigger::Timer), Some(Trigger::Http)][random.random_range(0..3)],
+                    memory_mb: None,
+                });
+                durations_ms.push([0.0, 40.0, 700.0, 3_000.0, 90_000.0][random.random_range(0..5)]);
+                let period = [1, 1, 5, 60, 400][random.random_range(0..5)];
+                let (first, is_timer) = (random.random_range(0..500), random.random_bool(0.5));
+                let minutes = (first..3 * 1440_u32).filter(|minute| match is_timer {
+                    true => (minute - first) % period == 0,
+                    false => random.random_bool(1.0 / f64::from(period)),
+                });
+                let minutes: Vec<u32> = minutes.collect();
+                let count = |random: &mut ChaCha8Rng| if is_timer { 1 } else { random.random_range(1..=most) };
+                cells.push(minutes.into_iter().map(|minute| (minute, count(&mut random))).collect::<Vec<_>>());
+            }
+        }
+        Trace::from_cells(functions, durations_ms, cells, 3 * 1440)
+    }
+
+    #[test]
+    fn steps_cost_what_their_invocations_cost_one_by_one() {
+        let rules = Rules { placement: Placement::Even, default_memory_mb: 170.0 };
+        for (most, tolerance) in [(3, 0.0), (200, 0.005)] {
+            let trace = workload(most);
+            for policy in ["fixed:10m", "fixed:20s", "fixed:1m", "hybrid", "hybrid:forecast=off,range=1h"] {
+                let (cold, minutes) = one_by_one(&trace, policy);
+                let contenders = [(policy.to_owned(), Contender::Policy(parse(policy).unwrap()))];
+                let found = &simulate(&trace, &contenders, rules, |_| ())[0];
+                let what = format!(
+                    "{policy}, {most}: {} and {}, not {cold} and {minutes}",
+                    found.cold_starts, found.idle_app_minutes
+                );
+                assert!(found.cold_starts.abs_diff(cold) as f64 <= tolerance * cold as f64, "{what}");
+                assert!((found.idle_app_minutes - minutes).abs() <= (tolerance * minutes).max(1e-3), "{what}");
+            }
+        }
     }
 
     /// Figures that an independent program counted on the same traces.

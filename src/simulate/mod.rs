@@ -7,6 +7,7 @@ mod drive;
 mod engine;
 pub mod generate;
 mod greedy_dual;
+mod lane;
 mod oracle;
 pub mod plot;
 pub mod report;

@@ -42,10 +42,14 @@ impl AppState {
         state
     }
 
-    /// Takes one more invocation into account.
-    pub fn apply(&mut self, invocation: &Invocation, kept: &Kept) -> Observed {
+    /// Takes one more invocation into account. An idle time that it ended, of so many ms, is for `record` to count.
+    pub fn apply(&mut self, invocation: &Invocation, record: impl FnOnce(&mut Arrivals, i64)) -> Observed {
         let (start_ms, end_ms) = (invocation.started_at_ms, invocation.ended_at_ms());
-        let observed = self.arrivals.apply(start_ms, end_ms, kept);
+        let observed = self.arrivals.observe(start_ms);
+        if let Observed::Idle(idle_ms) = observed {
+            record(&mut self.arrivals, idle_ms);
+        }
+        self.arrivals.execute(start_ms, end_ms);
         self.arrivals.triggers.add(invocation.trigger);
         match observed {
             Observed::Idle(_) => self.concurrency.begin_period(start_ms, end_ms),
@@ -104,7 +108,10 @@ mod tests {
     fn run(executions: &[(i64, f64)]) -> (AppState, Vec<Observed>) {
         let invocation = |(start, duration): &(i64, f64)| Invocation::new("a", "f", *start, *duration);
         let mut state = AppState::first(&invocation(&executions[0]), 0, &KEPT);
-        let observed = executions[1..].iter().map(|execution| state.apply(&invocation(execution), &KEPT)).collect();
+        let record = |arrivals: &mut Arrivals, idle_ms: i64| {
+            arrivals.record(&arrivals.look(idle_ms, arrivals.last_end_ms + idle_ms, &KEPT), 1, &KEPT);
+        };
+        let observed = executions[1..].iter().map(|execution| state.apply(&invocation(execution), record)).collect();
         (state, observed)
     }
 

@@ -77,6 +77,23 @@ pub struct Arrivals {
     day: i32,
 }
 
+/// An idle time that is over, as it looks to its app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// Its length, ms.
+    pub idle_ms: i64,
+    /// The start that ended it, epoch ms.
+    pub start_ms: i64,
+    /// Its bin.
+    pub bin: usize,
+    /// Minutes of the clock between the starts.
+    pub minutes: u32,
+    /// Where the clock remembers as many minutes; `None` if it doesn't.
+    pub step: Option<usize>,
+    /// Whether its bin is empty so far.
+    pub is_new: bool,
+}
+
 /// What a start meant for the app's idle time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Observed {
@@ -126,19 +143,36 @@ impl Arrivals {
         }
     }
 
-    /// Takes one more execution into account.
+    /// An execution: the next idle time begins at its end, or at that of one that lasts longer.
+    pub fn execute(&mut self, start_ms: i64, end_ms: i64) {
+        self.last_start_ms = self.last_start_ms.max(start_ms);
+        self.last_end_ms = self.last_end_ms.max(end_ms);
+    }
+
+    /// Takes one more execution into account, and the idle time that it ended.
+    #[cfg(test)]
     pub fn apply(&mut self, start_ms: i64, end_ms: i64, kept: &Kept) -> Observed {
         let observed = self.observe(start_ms);
         if let Observed::Idle(idle_ms) = observed {
-            self.record(idle_ms, start_ms, 1, kept);
+            self.record(&self.look(idle_ms, start_ms, kept), 1, kept);
         }
-        self.last_start_ms = self.last_start_ms.max(start_ms);
-        self.last_end_ms = self.last_end_ms.max(end_ms);
+        self.execute(start_ms, end_ms);
         observed
     }
 
-    /// Counts `times` idle times of `idle_ms` each, of which the first ended with a start at `start_ms`. O(1).
-    pub fn record(&mut self, idle_ms: i64, start_ms: i64, times: u32, kept: &Kept) {
+    /// What an idle time of `idle_ms` that ends with a start at `start_ms` means for the app, without counting it.
+    pub fn look(&self, idle_ms: i64, start_ms: i64, kept: &Kept) -> Look {
+        let bin = kept.shape.bin(idle_ms);
+        let (minutes, step) = match kept.clock {
+            true => self.clock.look(self.last_start_ms, start_ms, kept.minute_ms),
+            false => (0, None),
+        };
+        Look { idle_ms, start_ms, bin, minutes, step, is_new: self.idle.count(bin, kept.shape) == 0.0 }
+    }
+
+    /// Counts `times` idle times that are like `look`. O(1).
+    pub fn record(&mut self, look: &Look, times: u32, kept: &Kept) {
+        let Look { idle_ms, start_ms, bin, .. } = *look;
         let day = kept.day(start_ms);
         if day > self.day {
             let factor = kept.fade_per_day.powi(day - self.day);
@@ -146,16 +180,15 @@ impl Arrivals {
             self.clock.fade(factor);
             self.day = day;
         }
-        let bin = kept.shape.bin(idle_ms);
         if kept.clock {
             if idle_ms >= kept.minute_ms / SHORT_OF_MINUTE {
                 self.score(bin, kept);
             }
-            let new = self.clock.record(self.last_start_ms, start_ms, kept.minute_ms, times as f32);
-            self.clock_novelty.count(new, times);
+            self.clock.record(look, kept.minute_ms, times as f32);
+            self.clock_novelty.count(look.step.is_none(), times);
         }
-        let new = self.idle.record(bin, kept.shape, times as f32);
-        self.idle_novelty.count(new, times);
+        self.idle.record(bin, kept.shape, times as f32);
+        self.idle_novelty.count(look.is_new, times);
         self.last_bin = bin as u16;
         self.idle_times = self.idle_times.saturating_add(times);
         self.idle_ms += idle_ms as f64 * f64::from(times);
@@ -293,7 +326,7 @@ mod tests {
         let starts: Vec<_> = (0..10).map(|i| i * 4_100).collect();
         let single = after(&starts);
         let mut run = Arrivals::first(0, 100, 0, None, &KEPT);
-        run.record(4_000, 4_100, 9, &KEPT);
+        run.record(&run.look(4_000, 4_100, &KEPT), 9, &KEPT);
         assert_eq!((single.idle, single.idle_novelty), (run.idle, run.idle_novelty));
         assert_eq!((single.idle_ms, single.series), (run.idle_ms, run.series));
     }

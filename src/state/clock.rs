@@ -4,6 +4,8 @@
 //! starts do not: one that fires every 5 minutes starts 5 minutes of the clock after its last start, wherever in its
 //! minute that was.
 
+use super::Look;
+
 /// Different steps remembered; an app with more of them has no schedule.
 const STEPS: usize = 24;
 /// Parts of a minute that are told apart.
@@ -52,26 +54,23 @@ impl Phases {
 }
 
 impl Clock {
-    /// Counts a start at `start_ms` that follows one at `last_start_ms`; a minute is `minute_ms` long. Returns whether
-    /// so many minutes between two starts are new.
-    pub fn record(&mut self, last_start_ms: i64, start_ms: i64, minute_ms: i64, times: f32) -> bool {
-        let minutes = minutes_between(last_start_ms, start_ms, minute_ms);
-        self.weight += times;
-        self.phase(start_ms, minute_ms, times);
-        if let Some((_, weight)) = self.steps.iter_mut().find(|(step, _)| *step == minutes) {
-            *weight += times;
-            return false;
-        }
-        if self.steps.len() < STEPS {
-            self.steps.push((minutes, times));
-        }
-        true
+    /// How many minutes lie between a start at `last_start_ms` and one at `start_ms`, a minute being `minute_ms` long,
+    /// and where as many are remembered.
+    pub fn look(&self, last_start_ms: i64, start_ms: i64, minute_ms: i64) -> (u32, Option<usize>) {
+        let minutes = start_ms.div_euclid(minute_ms) - last_start_ms.div_euclid(minute_ms);
+        let minutes = u32::try_from(minutes).unwrap_or(0);
+        (minutes, self.steps.iter().position(|(step, _)| *step == minutes))
     }
 
-    /// Whether there were as many minutes between two starts before.
-    pub fn knows(&self, last_start_ms: i64, start_ms: i64, minute_ms: i64) -> bool {
-        let minutes = minutes_between(last_start_ms, start_ms, minute_ms);
-        self.steps.iter().any(|(step, _)| *step == minutes)
+    /// Counts a start.
+    pub fn record(&mut self, look: &Look, minute_ms: i64, times: f32) {
+        self.weight += times;
+        self.phase(look.start_ms, minute_ms, times);
+        if let Some(step) = look.step {
+            self.steps[step].1 += times;
+        } else if self.steps.len() < STEPS {
+            self.steps.push((look.minutes, times));
+        }
     }
 
     /// Counts the place of a start within its minute.
@@ -116,22 +115,24 @@ impl Clock {
     }
 }
 
-fn minutes_between(last_start_ms: i64, start_ms: i64, minute_ms: i64) -> u32 {
-    let minutes = start_ms.div_euclid(minute_ms) - last_start_ms.div_euclid(minute_ms);
-    u32::try_from(minutes).unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const MINUTE: i64 = 60_000;
 
+    /// Returns whether so many minutes between two starts are new.
+    fn record(clock: &mut Clock, last_start_ms: i64, start_ms: i64) -> bool {
+        let (minutes, step) = clock.look(last_start_ms, start_ms, MINUTE);
+        clock.record(&Look { idle_ms: 1, start_ms, bin: 0, minutes, step, is_new: false }, MINUTE, 1.0);
+        step.is_none()
+    }
+
     #[test]
     fn a_timer_with_jitter_is_expected_in_its_minute() {
         let mut clock = Clock::default();
         let starts = [17_000, 5 * MINUTE + 41_000, 10 * MINUTE + 2_000, 15 * MINUTE + 55_000];
-        let new: Vec<_> = starts.windows(2).map(|pair| clock.record(pair[0], pair[1], MINUTE, 1.0)).collect();
+        let new: Vec<_> = starts.windows(2).map(|pair| record(&mut clock, pair[0], pair[1])).collect();
         assert_eq!(new, [true, false, false]);
         let expected: Vec<_> = clock.expected(starts[3], starts[3] + 1_000, MINUTE).collect();
         assert_eq!(expected, [Minute { from_ms: 5 * MINUTE - 56_000, probability: 1.0 }]);
@@ -143,7 +144,7 @@ mod tests {
         assert!((clock.phases().share(0.0, 1.0) - 1.0).abs() < 1e-6);
         assert!((clock.phases().share(0.25, 0.5) - 0.25).abs() < 1e-6);
         for minute in 0..100 {
-            clock.record(minute * MINUTE, (minute + 1) * MINUTE + 31_000, MINUTE, 1.0);
+            record(&mut clock, minute * MINUTE, (minute + 1) * MINUTE + 31_000);
         }
         assert!((clock.phases().share(0.0, 1.0) - 1.0).abs() < 1e-5);
         assert!(clock.phases().share(0.5, 0.584) > 0.99, "{:?}", clock.phases());
@@ -155,7 +156,7 @@ mod tests {
         let mut start = 0;
         for i in 0..1000 {
             let next = start + i * MINUTE;
-            clock.record(start, next, MINUTE, 1.0);
+            record(&mut clock, start, next);
             start = next;
         }
         assert_eq!(clock.steps.len(), STEPS);

@@ -10,7 +10,7 @@ mod shape;
 
 pub use app_state::AppState;
 pub use app_table::AppTable;
-pub use arrivals::{Arrivals, Class, Kept, Novelty, Observed, Triggers};
+pub use arrivals::{Arrivals, Class, Kept, Look, Novelty, Observed, Triggers};
 pub use clock::{Clock, Minute, Phases};
 pub use concurrency::Concurrency;
 pub use idle_histogram::{Cut, IdleHistogram};

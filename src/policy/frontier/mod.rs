@@ -14,11 +14,11 @@ mod priors;
 mod windows;
 
 pub use prediction::Bins;
-pub use priors::Priors;
+pub use priors::{Lesson, Priors};
 
 use crate::config::show_ms;
 use crate::model::Regime;
-use crate::state::{Arrivals, Kept};
+use crate::state::{Arrivals, Kept, Look};
 
 use super::{FADE_PER_DAY, MINUTE_MS, Plan, shrink_ms};
 
@@ -66,9 +66,9 @@ impl Frontier {
         Kept { shape, clock: true, series: 0, fade_per_day: FADE_PER_DAY, minute_ms }
     }
 
-    /// Learns from an idle time of an app in the state `arrivals`: see [`Priors::learn`].
-    pub(super) fn learn(&self, priors: &mut Priors, arrivals: &Arrivals, idle_ms: i64, start_ms: i64, times: u32) {
-        priors.learn(arrivals, self.bins.shape.bin(idle_ms), start_ms, times, &self.bins);
+    /// What `times` idle times like `look` of an app in the state `arrivals` teach: see [`Lesson::of`].
+    pub(super) fn lesson(&self, arrivals: &Arrivals, look: &Look, times: u32) -> Option<Lesson> {
+        Lesson::of(arrivals, look, times, &self.bins)
     }
 
     pub(super) fn plan(&self, arrivals: &Arrivals, memory_mb: f64, priors: &Priors) -> Plan {

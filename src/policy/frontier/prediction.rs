@@ -10,6 +10,9 @@ use super::{BINS, KEPT_NEWS};
 /// How far around an idle time of an app its news are looked for, bins: a third of its length.
 const NEAR: usize = 8;
 
+/// Guesses of less weight are not made exactly.
+const FAINT: f32 = 0.01;
+
 /// What news of an app can be like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Guess {
@@ -73,7 +76,7 @@ impl Bins {
         let (weights, total) = priors.begins(arrivals.class()).parts();
         let scale = guess(Guess::Begin) / total;
         let busy_ms = arrivals.last_end_ms - arrivals.last_start_ms;
-        if busy_ms < self.shape.lower_ms(1) {
+        if busy_ms < self.shape.lower_ms(1) || guess(Guess::Begin) < FAINT {
             mass.iter_mut().zip(weights).for_each(|(mass, weight)| *mass += scale * weight);
         } else {
             self.add_shifted(&mut mass, weights, scale, busy_ms);

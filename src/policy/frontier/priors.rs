@@ -7,7 +7,7 @@
 //! ratio to the last one, as other apps of its class begin, anything at all), whose weights follow how well each
 //! foretold the news so far.
 
-use crate::state::{Arrivals, Class, Novelty};
+use crate::state::{Arrivals, Class, Look, Novelty};
 
 use super::prediction::{Bins, Guess, floor};
 use super::{BINS, KEPT_NEWS};
@@ -28,8 +28,10 @@ const START: f32 = 2.0;
 const ALL_CLASSES: f32 = 4.0;
 /// An app with more idle times than this counts like one with so many.
 const BUSY: f32 = 512.0;
-/// Of a busy app's idle times, one in so many is counted, for all of them.
+/// Of a busy app's idle times, one in so many is counted, for all of them;
 const SAMPLE: u32 = 8;
+/// and no more than about so many until their number has doubled.
+const BUSY_SAMPLES: u32 = 64;
 /// Idle times by which an app teaches the others how apps begin.
 const BEGINNING: u32 = 64;
 
@@ -44,6 +46,62 @@ pub struct Priors {
     guesses: Vec<[f32; KEPT_NEWS]>,
     /// Memory, class, calm and variety → `(news, idle times)`; past the classes, all of them together.
     news: Vec<[f32; 2]>,
+}
+
+/// What an app's idle time teaches about other apps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lesson {
+    class: Class,
+    bin: u16,
+    /// Bin of the time from start to start.
+    between_starts: u16,
+    /// Place of its ratio to the idle time before it.
+    ratio: Option<u16>,
+    ratio_context: u16,
+    guess_context: u16,
+    /// Of a busy app, it counts for less.
+    weight: f32,
+    /// If it is news: what share of the app's idle times was near it.
+    near: Option<f32>,
+    /// For each memory: the contexts, and by how much `(news, idle times)` grow in them.
+    news: Option<[([u16; 2], [f32; 2]); 2]>,
+    /// How much it says of the way in which apps begin.
+    beginning: Option<f32>,
+}
+
+impl Lesson {
+    /// What is to be learned of an app that in the state `arrivals` had `times` idle times like `look` next; mostly
+    /// nothing.
+    pub(super) fn of(arrivals: &Arrivals, look: &Look, times: u32, bins: &Bins) -> Option<Self> {
+        let Look { bin, start_ms, .. } = *look;
+        let known = arrivals.idle_times > 0;
+        let weight = (BUSY / arrivals.idle_times.max(1) as f32).min(1.0);
+        // Of a busy app's idle times that are no news, one in a few speaks for all: it is the same each time.
+        let sample = if weight < 1.0 { (arrivals.idle_times / BUSY_SAMPLES).max(SAMPLE) } else { 1 };
+        let speaks = arrivals.idle_times % sample < times;
+        let is_new = [!known || look.is_new, !known || look.step.is_none()];
+        if !speaks && is_new == [false, false] {
+            return None;
+        }
+        let counted = times.max(sample) as f32;
+        let news = |memory: Memory| {
+            let new = if is_new[memory as usize] { weight } else { 0.0 };
+            (news_contexts(arrivals, memory), [new, if speaks { weight * counted } else { 0.0 }])
+        };
+        Some(Self {
+            class: arrivals.class(),
+            bin: bin as u16,
+            between_starts: bins.shape.bin(start_ms - arrivals.last_start_ms) as u16,
+            ratio: ratio(arrivals, bin).map(|ratio| ratio as u16),
+            ratio_context: ratio_context(arrivals) as u16,
+            guess_context: guess_context(arrivals) as u16,
+            weight,
+            near: is_new[Memory::of(arrivals) as usize].then(|| bins.near(arrivals, bin)),
+            news: known.then(|| [news(Memory::Idle), news(Memory::Clock)]),
+            // The later ones say less of how apps begin.
+            beginning: (arrivals.idle_times < BEGINNING).then(|| 1.0 / (1.0 + arrivals.idle_times as f32 / 4.0)),
+        })
+    }
 }
 
 /// A histogram that begins with a guess.
@@ -109,55 +167,39 @@ impl Priors {
         News { chance, guesses }
     }
 
-    /// Takes into account that the app in the state `arrivals` had `times` idle times in `bin` next, the first of which
-    /// ended with a start at `start_ms`.
-    pub fn learn(&mut self, arrivals: &Arrivals, bin: usize, start_ms: i64, times: u32, bins: &Bins) {
-        let known = arrivals.idle_times > 0;
-        let weight = (BUSY / arrivals.idle_times.max(1) as f32).min(1.0);
-        let news = [
-            !known || arrivals.idle.count(bin, bins.shape) == 0.0,
-            !known || !arrivals.clock.knows(arrivals.last_start_ms, start_ms, bins.minute_ms),
-        ];
-        let memory = Memory::of(arrivals);
-        if news[memory as usize] {
-            self.weigh_guesses(arrivals, bin, start_ms, weight, bins);
+    /// Takes a lesson into account.
+    pub fn learn(&mut self, lesson: &Lesson) {
+        if let Some(near) = lesson.near {
+            self.weigh_guesses(lesson, near);
         }
-        // Of a busy app's idle times that are no news, one in a few speaks for all: it is the same each time.
-        let speaks = weight == 1.0 || arrivals.idle_times % SAMPLE < times;
-        let counted = if weight == 1.0 { times } else { times.max(SAMPLE) } as f32;
-        if known && (speaks || news.contains(&true)) {
-            for memory in [Memory::Idle, Memory::Clock] {
-                for context in news_contexts(arrivals, memory) {
-                    let [new, all] = &mut self.news[context];
-                    *new += if news[memory as usize] { weight } else { 0.0 };
-                    *all += if speaks { weight * counted } else { 0.0 };
-                }
+        for (contexts, counts) in lesson.news.iter().flatten() {
+            for context in contexts {
+                let [new, all] = &mut self.news[usize::from(*context)];
+                *new += counts[0];
+                *all += counts[1];
             }
         }
-        if arrivals.idle_times < BEGINNING {
-            // The later ones say less of how apps begin.
-            let weight = 1.0 / (1.0 + arrivals.idle_times as f32 / 4.0);
-            let between_starts = bins.shape.bin(start_ms - arrivals.last_start_ms);
-            self.begins[arrivals.class() as usize].add(between_starts, weight);
-            if let Some(ratio) = ratio(arrivals, bin) {
-                self.ratios[ratio_context(arrivals)].add(ratio, weight);
+        if let Some(weight) = lesson.beginning {
+            self.begins[lesson.class as usize].add(usize::from(lesson.between_starts), weight);
+            if let Some(ratio) = lesson.ratio {
+                self.ratios[usize::from(lesson.ratio_context)].add(usize::from(ratio), weight);
             }
         }
     }
 
     /// One step of expectation maximisation: each guess gains by its share in having foretold this.
-    fn weigh_guesses(&mut self, arrivals: &Arrivals, bin: usize, start_ms: i64, weight: f32, bins: &Bins) {
-        let between_starts = bins.shape.bin(start_ms - arrivals.last_start_ms);
+    fn weigh_guesses(&mut self, lesson: &Lesson, near: f32) {
+        let ratios = &self.ratios[usize::from(lesson.ratio_context)];
         let mut foretold = [0.0; KEPT_NEWS];
-        foretold[Guess::Near as usize] = bins.near(arrivals, bin);
-        foretold[Guess::Ratio as usize] = ratio(arrivals, bin).map_or(0.0, |ratio| self.ratios(arrivals).share(ratio));
-        foretold[Guess::Begin as usize] = self.begins(arrivals.class()).share(between_starts);
-        foretold[Guess::Anything as usize] = bins.floor[bin];
-        let guesses = &mut self.guesses[guess_context(arrivals)];
+        foretold[Guess::Near as usize] = near;
+        foretold[Guess::Ratio as usize] = lesson.ratio.map_or(0.0, |ratio| ratios.share(usize::from(ratio)));
+        foretold[Guess::Begin as usize] = self.begins(lesson.class).share(usize::from(lesson.between_starts));
+        foretold[Guess::Anything as usize] = floor()[usize::from(lesson.bin)];
+        let guesses = &mut self.guesses[usize::from(lesson.guess_context)];
         let total: f32 = guesses.iter().zip(&foretold).map(|(guess, foretold)| guess * foretold).sum();
         if total > 0.0 {
             for (guess, foretold) in guesses.iter_mut().zip(foretold) {
-                *guess += weight * *guess * foretold / total;
+                *guess += lesson.weight * *guess * foretold / total;
             }
         }
     }
@@ -166,7 +208,7 @@ impl Priors {
         if arrivals.idle_times == 0 {
             return 1.0;
         }
-        let [class, all] = news_contexts(arrivals, memory).map(|context| self.news[context]);
+        let [class, all] = news_contexts(arrivals, memory).map(|context| self.news[usize::from(context)]);
         // Before anything is known: as often as it was new to this app so far.
         let own = memory.novelty(arrivals).new as f32;
         let own = own / (arrivals.idle_times as f32 + own);
@@ -223,12 +265,12 @@ fn guess_context(arrivals: &Arrivals) -> usize {
 }
 
 /// Of the app's class, and of all.
-fn news_contexts(arrivals: &Arrivals, memory: Memory) -> [usize; 2] {
+fn news_contexts(arrivals: &Arrivals, memory: Memory) -> [u16; 2] {
     let novelty = memory.novelty(arrivals);
     let variety = [2, 3, 5, 10, 20, 40].partition_point(|at_least| *at_least <= novelty.new);
     let calm = doublings(novelty.since).min(CALMS - 1);
     [arrivals.class() as usize, CLASSES]
-        .map(|class| ((memory as usize * (CLASSES + 1) + class) * CALMS + calm) * VARIETIES + variety)
+        .map(|class| (((memory as usize * (CLASSES + 1) + class) * CALMS + calm) * VARIETIES + variety) as u16)
 }
 
 /// 0, 1, 2-3, 4-7, ... → 0, 1, 2, 3, ...
