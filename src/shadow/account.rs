@@ -50,7 +50,7 @@ impl Account {
         self.arrivals.triggers.add(trigger);
         match self.arrivals.observe(start_ms) {
             Observed::Idle(idle_ms) => {
-                self.plan_when_due(planner);
+                self.follow_end(planner);
                 self.pay(idle_ms as f64, idle_ms, 1);
                 planner.learn(&self.arrivals, idle_ms, start_ms, 1);
                 self.arrivals.apply(start_ms, end_ms, planner.kept());
@@ -71,8 +71,9 @@ impl Account {
         let idle_ms = (mean_ms.round() as i64).max(1);
         let first_start_ms = self.arrivals.last_start_ms;
         let spacing_ms = (run.last_start_ms - first_start_ms) as f64 / f64::from(run.idle_times.max(1));
+        self.arrivals.activity.invocations += run.invocations as f64;
         if run.idle_times > 0 {
-            self.plan_when_due(planner);
+            self.follow_end(planner);
         }
         let mut done = 0;
         while done < run.idle_times {
@@ -89,6 +90,11 @@ impl Account {
         }
         self.arrivals.last_start_ms = run.last_start_ms;
         self.arrivals.last_end_ms = self.arrivals.last_end_ms.max(run.last_end_ms);
+    }
+
+    /// What is known of when the app is invoked.
+    pub const fn arrivals(&self) -> &Arrivals {
+        &self.arrivals
     }
 
     /// Loaded time within idle times up to `end_ms`, ms, and the same times memory, MB·ms.
@@ -108,6 +114,11 @@ impl Account {
         let loaded_ms = windows.iter().map(loaded).sum::<f64>() * f64::from(times);
         self.idle_ms += loaded_ms;
         self.idle_mb_ms += loaded_ms * self.memory_mb;
+    }
+
+    /// Makes a plan for the idle time at hand anew, if the one in force rests on an end that has moved since.
+    fn follow_end(&mut self, planner: &Planner) {
+        planner.follow_end(&mut self.in_force, &self.arrivals, self.memory_mb);
     }
 
     /// Makes a plan for the idle time to come, unless the one in force still holds.

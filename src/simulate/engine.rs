@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::policy::{Planner, Policy};
 use crate::shadow::Account;
 
+use super::budget::Budget;
 use super::contender::Contender;
 use super::greedy_dual::GreedyDual;
 use super::oracle;
@@ -39,6 +40,9 @@ pub struct Outcome {
     pub idle_app_minutes: f64,
     /// The same times memory, GB·h (1 GB = 1024 MB).
     pub idle_gb_hours: f64,
+    /// Worth of one avoided cold start at the end, GB·s, where it was solved for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub price_gb_s: Option<f64>,
     /// Cold starts of each app in percent of its invocations, ascending.
     #[serde(skip)]
     pub cold_percents: Vec<f64>,
@@ -82,7 +86,8 @@ pub fn simulate(
         loop {
             let turn = next.fetch_add(1, Ordering::Relaxed);
             let Some((name, contender)) = contenders.get(turn) else { return };
-            let outcome = outcome(name, &costs(trace, contender, rules, &tell));
+            let (costs, price_mb_s) = costs(trace, contender, rules, &tell);
+            let outcome = outcome(name, &costs, price_mb_s);
             outcomes.lock().unwrap_or_else(PoisonError::into_inner)[turn] = Some(outcome);
         }
     };
@@ -95,7 +100,8 @@ pub fn simulate(
     outcomes.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten().collect()
 }
 
-fn costs(trace: &Trace, contender: &Contender, rules: Rules, tell: &impl Fn(u64)) -> Vec<AppCosts> {
+/// The costs of each app, and the price at the end where it was solved for, MB·s.
+fn costs(trace: &Trace, contender: &Contender, rules: Rules, tell: &impl Fn(u64)) -> (Vec<AppCosts>, Option<f64>) {
     let memory_mb = |app: usize| trace.apps()[app].memory_mb.unwrap_or(rules.default_memory_mb);
     match contender {
         Contender::Policy(policy) => {
@@ -103,7 +109,12 @@ fn costs(trace: &Trace, contender: &Contender, rules: Rules, tell: &impl Fn(u64)
             let mut accounts: Vec<Option<Account>> = vec![None; trace.apps().len()];
             // What one app teaches about others has to come before they are planned for.
             let order = if matches!(policy, Policy::Frontier(_)) { Order::Time } else { Order::Apps };
+            let mut budget = None;
             walk(trace, rules.placement, order, tell, |app, steps| {
+                if let (Some(_), Some(first)) = (planner.target(), steps.first()) {
+                    let budget = budget.get_or_insert_with(|| Budget::new(first.start_ms(), &planner));
+                    budget.pass(first.start_ms(), &mut planner, trace.apps(), &accounts);
+                }
                 for step in steps {
                     match (&mut accounts[app], step) {
                         (Some(account), Step::One { start_ms, end_ms, trigger }) => {
@@ -119,12 +130,13 @@ fn costs(trace: &Trace, contender: &Contender, rules: Rules, tell: &impl Fn(u64)
                     }
                 }
             });
-            accounts.iter().flatten().map(|account| app_costs(account, trace.end_ms())).collect()
+            let costs = accounts.iter().flatten().map(|account| app_costs(account, trace.end_ms())).collect();
+            (costs, planner.target().and(planner.price_mb_s()))
         }
         Contender::GreedyDual { memory_mb: most_mb } => {
             let mut cache = GreedyDual::new((0..trace.apps().len()).map(memory_mb), *most_mb);
             walk(trace, rules.placement, Order::Time, tell, |app, steps| cache.take(app, steps));
-            cache.finish(trace.end_ms())
+            (cache.finish(trace.end_ms()), None)
         }
         Contender::Oracle { price_mb_s, kind } => {
             let mut apps = vec![oracle::IdleTimes::default(); trace.apps().len()];
@@ -132,7 +144,7 @@ fn costs(trace: &Trace, contender: &Contender, rules: Rules, tell: &impl Fn(u64)
             let costs = |(app, times): (usize, &oracle::IdleTimes)| {
                 times.costs(*kind, *price_mb_s, memory_mb(app), trace.end_ms())
             };
-            apps.iter().enumerate().map(costs).filter(|costs| costs.invocations > 0).collect()
+            (apps.iter().enumerate().map(costs).filter(|costs| costs.invocations > 0).collect(), None)
         }
     }
 }
@@ -214,7 +226,7 @@ fn walk(trace: &Trace, placement: Placement, order: Order, tell: &impl Fn(u64), 
     }
 }
 
-fn outcome(name: &str, apps: &[AppCosts]) -> Outcome {
+fn outcome(name: &str, apps: &[AppCosts], price_mb_s: Option<f64>) -> Outcome {
     let mut percents: Vec<f64> = apps.iter().map(|app| 100.0 * app.cold as f64 / app.invocations as f64).collect();
     percents.sort_unstable_by(f64::total_cmp);
     Outcome {
@@ -229,6 +241,7 @@ fn outcome(name: &str, apps: &[AppCosts]) -> Outcome {
         always_cold_apps: apps.iter().filter(|app| app.cold == app.invocations).count(),
         idle_app_minutes: apps.iter().map(|app| app.idle_ms).sum::<f64>() / 60_000.0,
         idle_gb_hours: apps.iter().map(|app| app.idle_mb_ms).sum::<f64>() / 1000.0 / 1024.0 / 3600.0,
+        price_gb_s: price_mb_s.map(|price_mb_s| price_mb_s / 1024.0),
         cold_percents: percents,
     }
 }

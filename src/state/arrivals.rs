@@ -2,7 +2,7 @@
 
 use crate::model::Trigger;
 
-use super::{Clock, IdleHistogram, Shape};
+use super::{Activity, Clock, IdleHistogram, Shape};
 
 /// What a policy wants to be kept of every app's arrivals.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -54,6 +54,8 @@ pub struct Arrivals {
     pub idle: IdleHistogram,
     /// Minutes of the clock between starts.
     pub clock: Clock,
+    /// How much it does.
+    pub activity: Activity,
     /// How new the idle times were.
     pub idle_novelty: Novelty,
     /// How new the minutes between starts were.
@@ -90,6 +92,8 @@ pub enum Observed {
 const FORETOLD_FADE: f32 = 0.9;
 /// What a forecast is taken to have said at least; the log of 0 would outweigh everything.
 const FORETOLD_LEAST: f32 = 0.01;
+/// Days before these have faded to nothing.
+const DAYS_THAT_COUNT: i32 = 100;
 /// The clock has nothing to say on idle times that are shorter than this part of a minute.
 const SHORT_OF_MINUTE: i64 = 2;
 
@@ -99,6 +103,7 @@ impl Arrivals {
         let mut arrivals = Self {
             idle: IdleHistogram::default(),
             clock: Clock::default(),
+            activity: Activity::first(),
             idle_novelty: Novelty::default(),
             clock_novelty: Novelty::default(),
             idle_times: 0,
@@ -132,6 +137,7 @@ impl Arrivals {
         if let Observed::Idle(idle_ms) = observed {
             self.record(idle_ms, start_ms, 1, kept);
         }
+        self.activity.invocations += 1.0;
         self.last_start_ms = self.last_start_ms.max(start_ms);
         self.last_end_ms = self.last_end_ms.max(end_ms);
         observed
@@ -139,13 +145,8 @@ impl Arrivals {
 
     /// Counts `times` idle times of `idle_ms` each, of which the first ended with a start at `start_ms`. O(1).
     pub fn record(&mut self, idle_ms: i64, start_ms: i64, times: u32, kept: &Kept) {
-        let day = kept.day(start_ms);
-        if day > self.day {
-            let factor = kept.fade_per_day.powi(day - self.day);
-            self.idle.fade(factor);
-            self.clock.fade(factor);
-            self.day = day;
-        }
+        self.fade(kept.day(start_ms), kept);
+        self.activity.idle_times += f64::from(times);
         let bin = kept.shape.bin(idle_ms);
         if kept.clock {
             if idle_ms >= kept.minute_ms / SHORT_OF_MINUTE {
@@ -164,6 +165,23 @@ impl Arrivals {
                 self.series.remove(0);
             }
             self.series.push(idle_ms as f32);
+        }
+    }
+
+    /// How much the app does, as it weighs at `now_ms`.
+    pub fn activity_at(&self, now_ms: i64, kept: &Kept) -> Activity {
+        let mut activity = self.activity;
+        activity.fade(f64::from(kept.fade_per_day).powi((kept.day(now_ms) - self.day).max(0)));
+        activity
+    }
+
+    fn fade(&mut self, day: i32, kept: &Kept) {
+        if day > self.day {
+            let factor = kept.fade_per_day.powi(day - self.day);
+            self.idle.fade(factor);
+            self.clock.fade(factor);
+            self.activity.fade(f64::from(factor));
+            self.day = day;
         }
     }
 
@@ -221,7 +239,23 @@ impl Arrivals {
 
 impl Kept {
     fn day(&self, at_ms: i64) -> i32 {
-        at_ms.div_euclid(self.minute_ms * 24 * 60) as i32
+        at_ms.div_euclid(self.day_ms()) as i32
+    }
+
+    const fn day_ms(&self) -> i64 {
+        self.minute_ms * 24 * 60
+    }
+
+    /// The time from `from_ms` to `until_ms`, fading like what is counted in it, ms.
+    pub fn faded_ms(&self, from_ms: i64, until_ms: i64) -> f64 {
+        let last = self.day(until_ms);
+        let first = self.day(from_ms).max(last - DAYS_THAT_COUNT);
+        let part = |day: i32| {
+            let begin_ms = i64::from(day) * self.day_ms();
+            let ms = until_ms.min(begin_ms + self.day_ms()) - from_ms.max(begin_ms);
+            ms as f64 * f64::from(self.fade_per_day).powi(last - day)
+        };
+        (first..=last).map(part).sum()
     }
 }
 

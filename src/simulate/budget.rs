@@ -1,0 +1,41 @@
+//! A policy with a target, on a trace: its price is solved for at fixed moments, as a pipeline with one partition does.
+
+use tracing::debug;
+
+use crate::policy::Planner;
+use crate::policy::budget::{Schedule, Surveyed};
+use crate::shadow::Account;
+
+use super::traces::AppFunctions;
+
+/// Solves for the price as the trace goes on.
+#[derive(Debug)]
+pub(super) struct Budget {
+    schedule: Schedule,
+}
+
+impl Budget {
+    /// Begins with the first invocation, at `began_ms`.
+    pub fn new(began_ms: i64, planner: &Planner) -> Self {
+        Self { schedule: Schedule::new(began_ms, planner.kept().minute_ms) }
+    }
+
+    /// Solves for the price, if a moment to do so has come by `now_ms`.
+    pub fn pass(&mut self, now_ms: i64, planner: &mut Planner, apps: &[AppFunctions], accounts: &[Option<Account>]) {
+        let Some(moment_ms) = self.schedule.due(now_ms) else { return };
+        let surveyed = apps.iter().zip(accounts).filter_map(|(app, account)| {
+            let account = account.as_ref()?;
+            Some(Surveyed { name: &app.app, arrivals: account.arrivals(), memory_mb: account.memory_mb })
+        });
+        let Some(curve) = planner.curve(surveyed.collect(), moment_ms) else { return };
+        if let Some(solution) = planner.solve(&curve) {
+            debug!(
+                moment_ms,
+                price_mb_s = solution.price_mb_s,
+                can_be_met = solution.can_be_met,
+                "solved for the price"
+            );
+            planner.set_price_mb_s(solution.price_mb_s);
+        }
+    }
+}
