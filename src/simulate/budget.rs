@@ -1,6 +1,6 @@
 //! A policy with a target, on a trace: its price is solved for at fixed moments, as a pipeline with one partition does.
 
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::policy::Planner;
 use crate::policy::budget::{Schedule, Surveyed};
@@ -12,12 +12,13 @@ use super::traces::AppFunctions;
 #[derive(Debug)]
 pub(super) struct Budget {
     schedule: Schedule,
+    can_be_met: bool,
 }
 
 impl Budget {
     /// Begins with the first invocation, at `began_ms`.
     pub fn new(began_ms: i64, planner: &Planner) -> Self {
-        Self { schedule: Schedule::new(began_ms, planner.kept().minute_ms) }
+        Self { schedule: Schedule::new(began_ms, planner.kept().minute_ms), can_be_met: true }
     }
 
     /// Solves for the price, if a moment to do so has come by `now_ms`.
@@ -36,6 +37,14 @@ impl Budget {
                 "solved for the price"
             );
             planner.set_price_mb_s(solution.price_mb_s);
+            self.can_be_met = solution.can_be_met;
+        }
+    }
+
+    /// Says so where no price met the target of `policy` in the end.
+    pub fn finish(&self, policy: &str) {
+        if !self.can_be_met {
+            warn!("{policy}: no price meets it here; the figures are those of the price that comes nearest");
         }
     }
 }

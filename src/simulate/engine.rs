@@ -86,7 +86,7 @@ pub fn simulate(
         loop {
             let turn = next.fetch_add(1, Ordering::Relaxed);
             let Some((name, contender)) = contenders.get(turn) else { return };
-            let (costs, price_mb_s) = costs(trace, contender, rules, &tell);
+            let (costs, price_mb_s) = costs(trace, name, contender, rules, &tell);
             let outcome = outcome(name, &costs, price_mb_s);
             outcomes.lock().unwrap_or_else(PoisonError::into_inner)[turn] = Some(outcome);
         }
@@ -101,7 +101,13 @@ pub fn simulate(
 }
 
 /// The costs of each app, and the price at the end where it was solved for, MB·s.
-fn costs(trace: &Trace, contender: &Contender, rules: Rules, tell: &impl Fn(u64)) -> (Vec<AppCosts>, Option<f64>) {
+fn costs(
+    trace: &Trace,
+    name: &str,
+    contender: &Contender,
+    rules: Rules,
+    tell: &impl Fn(u64),
+) -> (Vec<AppCosts>, Option<f64>) {
     let memory_mb = |app: usize| trace.apps()[app].memory_mb.unwrap_or(rules.default_memory_mb);
     match contender {
         Contender::Policy(policy) => {
@@ -109,7 +115,7 @@ fn costs(trace: &Trace, contender: &Contender, rules: Rules, tell: &impl Fn(u64)
             let mut accounts: Vec<Option<Account>> = vec![None; trace.apps().len()];
             // What one app teaches about others has to come before they are planned for.
             let order = if matches!(policy, Policy::Frontier(_)) { Order::Time } else { Order::Apps };
-            let mut budget = None;
+            let mut budget: Option<Budget> = None;
             walk(trace, rules.placement, order, tell, |app, steps| {
                 if let (Some(_), Some(first)) = (planner.target(), steps.first()) {
                     let budget = budget.get_or_insert_with(|| Budget::new(first.start_ms(), &planner));
@@ -130,6 +136,7 @@ fn costs(trace: &Trace, contender: &Contender, rules: Rules, tell: &impl Fn(u64)
                     }
                 }
             });
+            budget.inspect(|budget| budget.finish(name));
             let costs = accounts.iter().flatten().map(|account| app_costs(account, trace.end_ms())).collect();
             (costs, planner.target().and(planner.price_mb_s()))
         }

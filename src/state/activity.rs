@@ -9,12 +9,14 @@ pub struct Activity {
     pub invocations: f64,
     /// Idle times that are over.
     pub idle_times: f64,
+    /// Their sum, ms.
+    pub idle_ms: f64,
 }
 
 impl Activity {
     /// After the app's first invocation.
     pub(super) const fn first() -> Self {
-        Self { firsts: 1.0, invocations: 1.0, idle_times: 0.0 }
+        Self { firsts: 1.0, invocations: 1.0, idle_times: 0.0, idle_ms: 0.0 }
     }
 
     /// Makes all that was counted so far weigh `factor` of what it does.
@@ -22,5 +24,6 @@ impl Activity {
         self.firsts *= factor;
         self.invocations *= factor;
         self.idle_times *= factor;
+        self.idle_ms *= factor;
     }
 }

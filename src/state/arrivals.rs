@@ -147,6 +147,7 @@ impl Arrivals {
     pub fn record(&mut self, idle_ms: i64, start_ms: i64, times: u32, kept: &Kept) {
         self.fade(kept.day(start_ms), kept);
         self.activity.idle_times += f64::from(times);
+        self.activity.idle_ms += idle_ms as f64 * f64::from(times);
         let bin = kept.shape.bin(idle_ms);
         if kept.clock {
             if idle_ms >= kept.minute_ms / SHORT_OF_MINUTE {

@@ -5,12 +5,16 @@
 //! finds the same price, so no one has to lead.
 
 mod curve;
+mod fleet;
 mod schedule;
 mod solve;
 mod survey;
 mod target;
+#[cfg(test)]
+mod tests;
 
 pub use curve::{App, Curve, OtherPrices, PRICES, Point};
+pub use fleet::{Fleet, ShardCurve};
 pub use schedule::Schedule;
 pub use solve::{Solution, solve};
 pub(super) use survey::survey;

@@ -45,7 +45,9 @@ pub(in crate::policy) fn survey(
         let idle_times = frontier.along(app.arrivals, app.memory_mb, priors, so_far_ms, &prices);
         for (point, idle_time) in curve.points.iter_mut().zip(idle_times) {
             let cold = activity.firsts + activity.idle_times * idle_time.cold;
-            let loaded_s = activity.idle_times * idle_time.loaded_s + idle_time.loaded_so_far_s;
+            // A busy app's idle times are much shorter than the first bin: it can't be loaded for longer than it was idle.
+            let over_s = (activity.idle_times * idle_time.loaded_s).min(activity.idle_ms / 1000.0);
+            let loaded_s = over_s + idle_time.loaded_so_far_s;
             let expected = App {
                 idle_mb: loaded_s * app.memory_mb / observed_s,
                 cold_per_s: cold / observed_s,
