@@ -109,6 +109,9 @@ impl Shard {
         };
 
         if let Observed::Idle(idle_ms) = entry.state.arrivals.observe(start_ms) {
+            if !entry.in_force.plan.windows.iter().any(|window| window.contains(idle_ms)) {
+                entry.state.arrivals.activity.cold += 1.0;
+            }
             planner.learn(&entry.state.arrivals, idle_ms, start_ms, 1);
         }
         let due = match entry.state.apply(invocation, planner.kept()) {
@@ -159,7 +162,7 @@ impl Shard {
         let at_ms = schedule.due(self.watermark_ms)?;
         let curve = self.curve(at_ms, decider)?;
         let solution = self.planner.solve(&curve.clone().times(decider.partitions))?;
-        self.set_price_mb_s(solution.price_mb_s);
+        self.set_price_mb_s(solution.price_mb_s, at_ms);
         let is_news_that_none_meets = self.target_is_met && !solution.can_be_met;
         self.target_is_met = solution.can_be_met;
         Some(Repriced { at_ms, curve, solution, is_news_that_none_meets })
@@ -180,9 +183,9 @@ impl Shard {
         self.planner.price_mb_s()
     }
 
-    /// Puts another price in force. The decisions of an app follow when it is heard of next.
-    pub fn set_price_mb_s(&mut self, price_mb_s: f64) {
-        self.planner.set_price_mb_s(price_mb_s);
+    /// Puts another price in force at `at_ms`. The decisions of an app follow when it is heard of next.
+    pub fn set_price_mb_s(&mut self, price_mb_s: f64, at_ms: i64) {
+        self.planner.set_price_mb_s(price_mb_s, at_ms);
     }
 
     /// Number of apps.
@@ -306,10 +309,14 @@ mod tests {
         assert_eq!(repriced.len(), 6 + 98);
         let last = repriced.last().unwrap();
         assert_eq!(Some(last.solution.price_mb_s), price_mb_s);
-        let (over, price_mb_s) = (&last.curve.points, price_mb_s.unwrap());
-        let at = over.iter().position(|point| point.price_mb_s > price_mb_s).unwrap();
-        let (under, over) = (over[at - 1].idle_mb, over[at].idle_mb);
-        assert!(under < 2048.0 * 1.1 && 2048.0 / 1.1 < over, "the target lies near {under} and {over} MB");
+        let price_mb_s = price_mb_s.unwrap();
+        let (under, over) = last
+            .curve
+            .points
+            .split_at(last.curve.points.iter().position(|point| point.price_mb_s > price_mb_s).unwrap());
+        // The price in force may be a tenth off, to either side of a point.
+        let (under, over) = (under[under.len() - 2].idle_mb, over[1].idle_mb);
+        assert!(under < 2048.0 && 2048.0 < over, "2 GB are not between {under} and {over} MB");
         assert_eq!(run(), (repriced.clone(), Some(price_mb_s)), "whatever the order of a hash map");
     }
 

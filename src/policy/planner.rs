@@ -3,7 +3,7 @@
 use crate::forecast::{Forecast, forecast, fresh};
 use crate::state::{Arrivals, Kept};
 
-use super::budget::{Curve, Solution, Surveyed, Target, solve, survey};
+use super::budget::{Curve, Past, Solution, Surveyed, Target, solve, survey};
 use super::{Frontier, Plan, Policy, Priors};
 
 /// A policy, and what it learned so far from the apps that it plans for.
@@ -16,6 +16,15 @@ pub struct Planner {
     began_ms: Option<i64>,
     /// Counts the changes of the price.
     prices: u32,
+    past_price: Option<PastPrice>,
+}
+
+/// The prices in force up to the last change.
+#[derive(Debug, Clone, Copy)]
+struct PastPrice {
+    /// Mean of their logarithms over time, in which older days weigh less.
+    mean_log: f64,
+    until_ms: i64,
 }
 
 /// A plan that is in force, and for how much longer.
@@ -41,7 +50,7 @@ struct Place {
 impl Planner {
     /// Knows nothing yet.
     pub fn new(policy: Policy) -> Self {
-        Self { kept: policy.kept(), policy, priors: Box::default(), began_ms: None, prices: 0 }
+        Self { kept: policy.kept(), policy, priors: Box::default(), began_ms: None, prices: 0, past_price: None }
     }
 
     /// The policy, at the price in force.
@@ -62,15 +71,25 @@ impl Planner {
         }
     }
 
-    /// Puts another price in force, for every plan that is made from now on. Those in force end with the idle times that
-    /// they were made for.
-    pub fn set_price_mb_s(&mut self, price_mb_s: f64) {
+    /// Puts another price in force at `at_ms`, for every plan that is made from then on. Those in force end with the idle
+    /// times that they were made for.
+    pub fn set_price_mb_s(&mut self, price_mb_s: f64, at_ms: i64) {
+        let mean_mb_s = self.mean_price_mb_s(at_ms);
         if let Policy::Frontier(frontier) = &mut self.policy
             && frontier.price_mb_s != price_mb_s
         {
             frontier.price_mb_s = price_mb_s;
             self.prices += 1;
+            self.past_price = mean_mb_s.map(|price| PastPrice { mean_log: price.ln(), until_ms: at_ms });
         }
+    }
+
+    /// The geometric mean of the prices in force until `now_ms`, over time, MB·s.
+    fn mean_price_mb_s(&self, now_ms: i64) -> Option<f64> {
+        let price_mb_s = self.price_mb_s()?;
+        let (Some(began_ms), Some(past)) = (self.began_ms, self.past_price) else { return Some(price_mb_s) };
+        let since = self.kept.faded_ms(past.until_ms, now_ms) / self.kept.faded_ms(began_ms, now_ms).max(1.0);
+        Some((past.mean_log + (price_mb_s.ln() - past.mean_log) * since.clamp(0.0, 1.0)).exp())
     }
 
     /// What the price is to be solved for, if it isn't given.
@@ -85,7 +104,8 @@ impl Planner {
     pub fn curve(&self, apps: Vec<Surveyed<'_>>, now_ms: i64) -> Option<Curve> {
         match &self.policy {
             Policy::Frontier(frontier @ Frontier { target: Some(_), .. }) => {
-                Some(survey(frontier, &self.priors, &self.kept, apps, self.began_ms?, now_ms))
+                let past = Past { began_ms: self.began_ms?, price_mb_s: self.mean_price_mb_s(now_ms)? };
+                Some(survey(frontier, &self.priors, &self.kept, apps, past, now_ms))
             }
             _ => None,
         }

@@ -109,6 +109,7 @@ impl Account {
         let windows = &self.in_force.plan.windows;
         if !windows.iter().any(|window| window.contains(idle_ms)) {
             self.cold += u64::from(times);
+            self.arrivals.activity.cold += f64::from(times);
         }
         let loaded = |window: &Window| ((window.until_ms as f64).min(mean_ms) - window.from_ms as f64).max(0.0);
         let loaded_ms = windows.iter().map(loaded).sum::<f64>() * f64::from(times);

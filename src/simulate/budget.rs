@@ -36,7 +36,7 @@ impl Budget {
                 can_be_met = solution.can_be_met,
                 "solved for the price"
             );
-            planner.set_price_mb_s(solution.price_mb_s);
+            planner.set_price_mb_s(solution.price_mb_s, moment_ms);
             self.can_be_met = solution.can_be_met;
         }
     }

@@ -11,12 +11,14 @@ pub struct Activity {
     pub idle_times: f64,
     /// Their sum, ms.
     pub idle_ms: f64,
+    /// Those that the windows in force missed.
+    pub cold: f64,
 }
 
 impl Activity {
     /// After the app's first invocation.
     pub(super) const fn first() -> Self {
-        Self { firsts: 1.0, invocations: 1.0, idle_times: 0.0, idle_ms: 0.0 }
+        Self { firsts: 1.0, invocations: 1.0, idle_times: 0.0, idle_ms: 0.0, cold: 0.0 }
     }
 
     /// Makes all that was counted so far weigh `factor` of what it does.
@@ -25,5 +27,6 @@ impl Activity {
         self.invocations *= factor;
         self.idle_times *= factor;
         self.idle_ms *= factor;
+        self.cold *= factor;
     }
 }

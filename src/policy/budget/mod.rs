@@ -17,6 +17,6 @@ pub use curve::{App, Curve, OtherPrices, PRICES, Point};
 pub use fleet::{Fleet, ShardCurve};
 pub use schedule::Schedule;
 pub use solve::{Solution, solve};
-pub(super) use survey::survey;
 pub use survey::{MOST_APPS, Surveyed};
+pub(super) use survey::{Past, survey};
 pub use target::Target;
