@@ -71,7 +71,7 @@ impl Account {
         let idle_ms = (mean_ms.round() as i64).max(1);
         let first_start_ms = self.arrivals.last_start_ms;
         let spacing_ms = (run.last_start_ms - first_start_ms) as f64 / f64::from(run.idle_times.max(1));
-        self.arrivals.activity.invocations += run.invocations as f64;
+        self.arrivals.count(run.invocations, run.last_start_ms, planner.kept());
         if run.idle_times > 0 {
             self.follow_end(planner);
         }

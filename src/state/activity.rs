@@ -13,20 +13,23 @@ pub struct Activity {
     pub idle_ms: f64,
     /// Those that the windows in force missed.
     pub cold: f64,
+    day: i32,
 }
 
 impl Activity {
     /// After the app's first invocation.
-    pub(super) const fn first() -> Self {
-        Self { firsts: 1.0, invocations: 1.0, idle_times: 0.0, idle_ms: 0.0, cold: 0.0 }
+    pub(super) const fn first(day: i32) -> Self {
+        Self { firsts: 1.0, invocations: 1.0, idle_times: 0.0, idle_ms: 0.0, cold: 0.0, day }
     }
 
-    /// Makes all that was counted so far weigh `factor` of what it does.
-    pub(super) fn fade(&mut self, factor: f64) {
-        self.firsts *= factor;
-        self.invocations *= factor;
-        self.idle_times *= factor;
-        self.idle_ms *= factor;
-        self.cold *= factor;
+    /// Makes what was counted on earlier days than `day` weigh less, `per_day` of it for each.
+    pub(super) fn fade_to(&mut self, day: i32, per_day: f32) {
+        if day > self.day {
+            let factor = f64::from(per_day).powi(day - self.day);
+            let counts =
+                [&mut self.firsts, &mut self.invocations, &mut self.idle_times, &mut self.idle_ms, &mut self.cold];
+            counts.into_iter().for_each(|count| *count *= factor);
+            self.day = day;
+        }
     }
 }

@@ -103,7 +103,7 @@ impl Arrivals {
         let mut arrivals = Self {
             idle: IdleHistogram::default(),
             clock: Clock::default(),
-            activity: Activity::first(),
+            activity: Activity::first(kept.day(start_ms)),
             idle_novelty: Novelty::default(),
             clock_novelty: Novelty::default(),
             idle_times: 0,
@@ -137,7 +137,7 @@ impl Arrivals {
         if let Observed::Idle(idle_ms) = observed {
             self.record(idle_ms, start_ms, 1, kept);
         }
-        self.activity.invocations += 1.0;
+        self.count(1, start_ms, kept);
         self.last_start_ms = self.last_start_ms.max(start_ms);
         self.last_end_ms = self.last_end_ms.max(end_ms);
         observed
@@ -146,6 +146,7 @@ impl Arrivals {
     /// Counts `times` idle times of `idle_ms` each, of which the first ended with a start at `start_ms`. O(1).
     pub fn record(&mut self, idle_ms: i64, start_ms: i64, times: u32, kept: &Kept) {
         self.fade(kept.day(start_ms), kept);
+        self.activity.fade_to(self.day, kept.fade_per_day);
         self.activity.idle_times += f64::from(times);
         self.activity.idle_ms += idle_ms as f64 * f64::from(times);
         let bin = kept.shape.bin(idle_ms);
@@ -172,8 +173,14 @@ impl Arrivals {
     /// How much the app does, as it weighs at `now_ms`.
     pub fn activity_at(&self, now_ms: i64, kept: &Kept) -> Activity {
         let mut activity = self.activity;
-        activity.fade(f64::from(kept.fade_per_day).powi((kept.day(now_ms) - self.day).max(0)));
+        activity.fade_to(kept.day(now_ms), kept.fade_per_day);
         activity
+    }
+
+    /// Counts invocations up to a start at `start_ms`. They fade by themselves: an app that is never idle counts too.
+    pub fn count(&mut self, invocations: u64, start_ms: i64, kept: &Kept) {
+        self.activity.fade_to(kept.day(start_ms), kept.fade_per_day);
+        self.activity.invocations += invocations as f64;
     }
 
     fn fade(&mut self, day: i32, kept: &Kept) {
@@ -181,7 +188,6 @@ impl Arrivals {
             let factor = kept.fade_per_day.powi(day - self.day);
             self.idle.fade(factor);
             self.clock.fade(factor);
-            self.activity.fade(f64::from(factor));
             self.day = day;
         }
     }
