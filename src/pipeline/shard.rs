@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn a_budget_is_kept_by_the_events_alone() {
         let run = || {
-            let budget = [("policy.frontier.budget", "2GB"), ("topics.partitions", "1")];
+            let budget = [("policy.frontier.budget", "500MB"), ("topics.partitions", "1")];
             let mut flags: Vec<_> = budget.map(|(key, value)| (key, value.to_owned())).into();
             flags.push(("policy.name", "frontier".to_owned()));
             let decider = Decider::new(&Settings::load(Some("/dev/null".as_ref()), &flags).unwrap()).unwrap();
@@ -316,7 +316,7 @@ mod tests {
             .split_at(last.curve.points.iter().position(|point| point.price_mb_s > price_mb_s).unwrap());
         // The price in force may be a tenth off, to either side of a point.
         let (under, over) = (under[under.len() - 2].idle_mb, over[1].idle_mb);
-        assert!(under < 2048.0 && 2048.0 < over, "2 GB are not between {under} and {over} MB");
+        assert!(under < 500.0 && 500.0 < over, "500 MB are not between {under} and {over} MB");
         assert_eq!(run(), (repriced.clone(), Some(price_mb_s)), "whatever the order of a hash map");
     }
 
