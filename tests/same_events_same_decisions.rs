@@ -1,22 +1,32 @@
-//! The same events in, the same decisions out, to the byte: whoever reads the input again publishes what was published.
+//! The same events in, the same decisions out, to the byte: whoever reads the input again publishes what was published,
+//! also where the price follows from a budget.
+
+#![allow(clippy::unwrap_used, reason = "tests say what they expect")]
 
 mod support;
 
 use std::time::Duration;
 
 use support::program::Program;
-use support::{kafka, topic, wait_for};
+use support::{kafka, schema, topic, wait_for};
 
-/// Reads everything into a control topic of its own, and gives back what compaction leaves of it.
-fn decide(bootstrap: &str, name: &str, events: f64) -> std::collections::BTreeMap<String, topic::Record> {
+type Records = std::collections::BTreeMap<String, topic::Record>;
+
+/// Reads everything into topics of its own, and gives back what compaction leaves of decisions and curves.
+fn decide(bootstrap: &str, name: &str, events: f64) -> [Records; 2] {
     let decisions = format!("topics.decisions=decisions-{name}");
+    let curves = format!("topics.curves=curves-{name}");
     let group = format!("input.group=group-{name}");
     let pipeline = Program::start_ready(&[
         "pipeline",
         "--bootstrap-servers",
         bootstrap,
+        "--budget-memory",
+        "8GB",
         "--set",
         &decisions,
+        "--set",
+        &curves,
         "--set",
         &group,
         "--set",
@@ -27,7 +37,22 @@ fn decide(bootstrap: &str, name: &str, events: f64) -> std::collections::BTreeMa
     });
     // Ends only when all is delivered.
     assert_eq!(pipeline.interrupt().0, Some(0));
-    topic::compacted(bootstrap, &format!("decisions-{name}"))
+    ["decisions", "curves"].map(|topic| topic::compacted(bootstrap, &format!("{topic}-{name}")))
+}
+
+fn same(first: &Records, second: &Records) {
+    for (key, record) in first {
+        let other = &second[key];
+        let text = |record: &topic::Record| {
+            record.payload.as_deref().map(|payload| String::from_utf8_lossy(payload).into_owned())
+        };
+        assert_eq!(text(record), text(other), "{key}");
+        assert_eq!(record.partition, other.partition, "{key}");
+        if record.payload.is_some() {
+            assert_eq!(record.timestamp_ms, other.timestamp_ms, "{key}");
+        }
+    }
+    assert_eq!(first.len(), second.len());
 }
 
 #[test]
@@ -64,20 +89,18 @@ fn two_runs_over_the_same_topic_end_in_the_same_bytes() {
     }
     writer.flush();
 
-    let first = decide(&bootstrap, "a", events);
-    let second = decide(&bootstrap, "b", events);
+    let [first, first_curves] = decide(&bootstrap, "a", events);
+    let [second, second_curves] = decide(&bootstrap, "b", events);
     assert!(first.len() > 60, "{}", first.len());
     assert!(first.values().any(|record| record.payload.is_none()), "some app was forgotten");
-    for (app, record) in &first {
-        let other = &second[app];
-        let text = |record: &topic::Record| {
-            record.payload.as_deref().map(|payload| String::from_utf8_lossy(payload).into_owned())
-        };
-        assert_eq!(text(record), text(other), "{app}");
-        assert_eq!(record.partition, other.partition, "{app}");
-        if record.payload.is_some() {
-            assert_eq!(record.timestamp_ms, other.timestamp_ms, "{app}");
-        }
+    same(&first, &second);
+
+    assert_eq!(first_curves.len(), 8, "one for each partition");
+    same(&first_curves, &second_curves);
+    let valid = schema("curve.v1.json");
+    for record in first_curves.values() {
+        let curve = serde_json::from_slice(record.payload.as_deref().unwrap()).unwrap();
+        let errors: Vec<_> = valid.iter_errors(&curve).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?}");
     }
-    assert_eq!(first.len(), second.len());
 }

@@ -23,10 +23,11 @@ pub struct Wanted<'a> {
 
 impl Topics {
     /// How each of the topics should be.
-    pub fn wanted(&self) -> [Wanted<'_>; 3] {
+    pub fn wanted(&self) -> [Wanted<'_>; 4] {
         [
             Wanted { name: &self.invocations, cleanup: "delete" },
             Wanted { name: &self.decisions, cleanup: "compact" },
+            Wanted { name: &self.curves, cleanup: "compact" },
             // Keyed by origin: what is read again gives the same dead letter.
             Wanted { name: &self.dead_letters, cleanup: "compact,delete" },
         ]

@@ -93,8 +93,11 @@ fn describe(policy: &Policy) -> String {
             hybrid.margin * 100.0
         ),
         Policy::Frontier(frontier) => format!(
-            "frontier: {:.1} GB·s for a cold start, {} counting alike",
-            frontier.price_mb_s / 1024.0,
+            "frontier: {}, {} counting alike",
+            match frontier.target {
+                Some(target) => format!("the price of a cold start solved for {target}"),
+                None => format!("{:.1} GB·s for a cold start", frontier.price_mb_s / 1024.0),
+            },
             match frontier.weight {
                 Weight::Invocation => "all invocations",
                 Weight::App => "all apps",

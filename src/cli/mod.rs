@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand.
 
 mod agent;
+mod budget;
 mod check;
 mod generate;
 mod pipeline;

@@ -11,12 +11,13 @@ use crate::server::{self, Site, render};
 use crate::shutdown;
 use crate::telemetry::Metrics;
 
+use super::budget::Budget;
 use super::{Common, block_on, finish_serving, parse_speed, site};
 
 /// Options of `pipeline`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  pilotlight pipeline --bootstrap-servers kafka:9092 --input invocations\n  \
-                        pilotlight pipeline --policy fixed:20m\n  pilotlight pipeline --speed 600    beside `replay --speed 600`")]
+                        pilotlight pipeline --policy fixed:20m\n  pilotlight pipeline --budget-memory 64GB\n  pilotlight pipeline --speed 600    beside `replay --speed 600`")]
 pub(super) struct Options {
     /// Input topics, comma-separated
     #[arg(long, value_name = "TOPICS")]
@@ -24,6 +25,8 @@ pub(super) struct Options {
     /// The policy: fixed, hybrid, or one with parameters such as hybrid:range=2h
     #[arg(long, value_name = "POLICY")]
     policy: Option<String>,
+    #[command(flatten)]
+    budget: Budget,
     /// Address of /livez, /readyz, /metrics and the page
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
@@ -35,7 +38,7 @@ pub(super) struct Options {
 pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
     let settings = common.settings(&[
         ("input.topics", options.input.clone()),
-        ("policy.name", options.policy.clone()),
+        ("policy.name", options.budget.policy(options.policy.as_deref())?),
         ("server.listen", options.listen.clone()),
     ])?;
     let settings = settings.sped_up(options.speed);

@@ -8,6 +8,7 @@ use crate::server::Table;
 use crate::simulate::traces::Placement;
 use crate::simulate::{Contender, Outcome, PARTS, Rules, plot, simulate};
 
+use super::budget::Budget;
 use super::{Common, open_trace, progress_bar_of, site};
 
 /// Options of `simulate`.
@@ -18,7 +19,8 @@ use super::{Common, open_trace, progress_bar_of, site};
                   pilotlight simulate azure2019 --policy hybrid:range=2h --placement uniform --seed 7 --format json\n  \
                   pilotlight simulate azure2019 --policy hybrid --policy frontier:price=50GBs --policy \
                   frontier:price=500GBs --plot policies.html\n  \
-                  pilotlight simulate azure2019 --policy greedy-dual:memory=64GB --policy oracle:price=50GBs\n\n\
+                  pilotlight simulate azure2019 --policy greedy-dual:memory=64GB --policy oracle:price=50GBs\n  \
+                  pilotlight simulate azure2019 --policy fixed:10m --budget-memory 64GB --max-cold-rate 2%\n\n\
                   Cold is an app's first invocation, and any whose idle time falls into no window of the policy. Idle\n\
                   memory is memory × loaded time within idle times, up to the end of the trace."
 )]
@@ -30,6 +32,8 @@ pub(super) struct Options {
     /// oracle and oracle-window are to compare with
     #[arg(long = "policy", value_name = "POLICY", default_values = ["fixed:10m", "hybrid", "frontier"])]
     policies: Vec<String>,
+    #[command(flatten)]
+    budget: Budget,
     /// Whose cold starts count alike, for the policies that weigh them against memory
     #[arg(long, value_enum)]
     weight: Option<Weight>,
@@ -77,7 +81,8 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
         settings.policy.frontier.insert("weight".to_owned(), weight.into());
     }
     let read = |text: &String| Contender::read(text, &settings.policy).map(|contender| (text.clone(), contender));
-    let contenders = options.policies.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let policies: Vec<_> = options.policies.iter().cloned().chain(options.budget.policies()).collect();
+    let contenders = policies.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     options.plot.as_deref().map(plot::check).transpose()?;
     let trace = open_trace(&options.trace)?;
     let placement = match options.placement {
@@ -96,11 +101,19 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
         Format::Csv => {
             let mut writer = csv::Writer::from_writer(std::io::stdout());
             for outcome in &outcomes {
-                writer.serialize(outcome)?;
+                // Every row has the same columns; the price is said below.
+                writer.serialize(Outcome { price_gb_s: None, ..outcome.clone() })?;
             }
             writer.flush()?;
         }
         Format::Table => println!("{}", table(&outcomes).text()),
+    }
+    if options.format != Format::Json {
+        for outcome in &outcomes {
+            if let Some(price_gb_s) = outcome.price_gb_s {
+                eprintln!("{} ended at a price of {price_gb_s:.1} GB·s for a cold start", outcome.policy);
+            }
+        }
     }
     Ok(())
 }

@@ -22,12 +22,13 @@ use crate::simulate::traces::{Placement, Trace};
 use crate::simulate::{Arrival, Drive, Function, Target, Workload};
 use crate::telemetry::Metrics;
 
+use super::budget::Budget;
 use super::{Common, Format, Usage, block_on, finish_serving, open_trace, parse_speed, site};
 
 /// Options of `up`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  pilotlight up\n  pilotlight up --for 90s --seed 7 --format json\n  \
-                        pilotlight up --trace azure2021\n\n\
+                        pilotlight up --trace azure2021\n  pilotlight up --budget-memory 1GB\n\n\
                         The bus is embedded and memory-only: nothing is kept when `up` ends. Functions really execute, in\n\
                         processes of this machine. Times and idle memory are those of the workload, which runs faster than\n\
                         the clock on the wall: at 240×, two minutes are eight hours.")]
@@ -47,6 +48,8 @@ pub(super) struct Options {
     /// The policy: fixed, hybrid, or one with parameters such as hybrid:range=2h
     #[arg(long, value_name = "POLICY")]
     policy: Option<String>,
+    #[command(flatten)]
+    budget: Budget,
     /// Address of the gateway, /livez, /readyz, /metrics and the page
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
@@ -126,8 +129,10 @@ impl Baseline {
 }
 
 pub(super) fn run(common: &Common, options: Options) -> anyhow::Result<()> {
-    let mut settings =
-        common.settings(&[("agent.listen", options.listen.clone()), ("policy.name", options.policy.clone())])?;
+    let mut settings = common.settings(&[
+        ("agent.listen", options.listen.clone()),
+        ("policy.name", options.budget.policy(options.policy.as_deref())?),
+    ])?;
     if common.bootstrap_servers.is_some() {
         let text = "up brings its own bus: use pipeline and agent with --bootstrap-servers";
         return Err(Usage(text.to_owned()).into());

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::policy::{Policy, SpecError, parse};
+use crate::policy::{FRONTIER_PRICES, Policy, SpecError, parse};
 
 /// Which policy decides, and the parameters of each.
 #[derive(Debug, Clone, Deserialize)]
@@ -43,7 +43,16 @@ impl PolicySettings {
             _ => &toml::Table::new(),
         };
         let mut spec = format!("{name}:");
-        for (key, value) in configured {
+        let price = |key: &str| FRONTIER_PRICES.contains(&key);
+        let named = |parameter: &str| price(parameter.split('=').next().unwrap_or_default().trim());
+        let text_has_price = parameters.split(',').any(named);
+        let is_set = |value: &toml::Value| value.as_str() != Some("");
+        let has_target = configured.iter().any(|(key, value)| key != "price" && price(key) && is_set(value));
+        for (key, value) in configured.iter().filter(|(_, value)| is_set(value)) {
+            // The nearest way to settle the price counts; a configured price is always there, if only by default.
+            if price(key) && (text_has_price || key == "price" && has_target) {
+                continue;
+            }
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             spec.push_str(&format!("{key}={value},"));
         }

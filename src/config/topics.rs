@@ -12,6 +12,8 @@ pub struct Topics {
     pub invocations: String,
     /// Decisions, compacted, keyed by app.
     pub decisions: String,
+    /// What each partition's apps are expected to cost along the price, compacted, keyed by partition.
+    pub curves: String,
     /// Events that could not be read.
     pub dead_letters: String,
     /// Whether to create those that are missing.
@@ -27,6 +29,7 @@ impl Topics {
         let names = [
             ("topics.invocations", &self.invocations),
             ("topics.decisions", &self.decisions),
+            ("topics.curves", &self.curves),
             ("topics.dead_letters", &self.dead_letters),
         ];
         for (key, name) in names {

@@ -13,16 +13,17 @@ use std::time::{Duration, Instant};
 
 use rdkafka::Message;
 use rdkafka::message::BorrowedMessage;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::bus::{self, Change, GroupConsumer, Position, Producer, Record};
 use crate::config::Settings;
 use crate::ingest::{self, DeadLetter, Limits, Origin};
 use crate::model::{Decision, now_ms};
+use crate::policy::budget::ShardCurve;
 use crate::shutdown::Shutdown;
 use crate::telemetry::{Kind, Metrics, PipelineMetrics};
 
-pub use shard::{Decider, Shard};
+pub use shard::{Decider, Repriced, Shard};
 
 /// A batch ends after so many messages,
 const BATCH_MESSAGES: usize = 10_000;
@@ -38,8 +39,8 @@ pub enum Error {
     /// The bus can't be used.
     #[error(transparent)]
     Bus(#[from] bus::Error),
-    /// A decision that can't be written as JSON.
-    #[error("a decision can't be written as JSON: {0}")]
+    /// A record that can't be written as JSON.
+    #[error("a record can't be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
 
@@ -205,6 +206,7 @@ impl Run<'_> {
         let shard = self.shard(message.topic(), message.partition());
         let decision = shard.apply(&invocation, message.offset(), decider);
         let forgotten = shard.forget_silent(decider);
+        let repriced = shard.reprice(decider);
         // The event's time, so that a record that is published again is the same to the byte; but none that the broker
         // could find too far ahead, having taken the event itself.
         let ended_at_ms = invocation.ended_at_ms();
@@ -223,7 +225,40 @@ impl Run<'_> {
                 version: Some(decider.version(message.offset())),
             })?;
         }
-        Ok(())
+        repriced.map_or(Ok(()), |repriced| self.publish_curve(message, repriced, timestamp_ms))
+    }
+
+    fn publish_curve(
+        &mut self,
+        message: &BorrowedMessage<'_>,
+        repriced: Repriced,
+        timestamp_ms: i64,
+    ) -> Result<(), Error> {
+        let price_mb_s = repriced.solution.price_mb_s;
+        let price_gb_s = price_mb_s / 1024.0;
+        let partition = message.partition();
+        if repriced.is_news_that_none_meets {
+            warn!(partition, price_gb_s, "no price meets the target; going on with the one that comes nearest");
+        } else {
+            debug!(partition, price_gb_s, "solved for the price");
+        }
+        let record = ShardCurve {
+            topic: message.topic().to_owned(),
+            partition,
+            position: message.offset(),
+            at_ms: repriced.at_ms,
+            price_mb_s,
+            curve: repriced.curve,
+        };
+        self.buffer.clear();
+        serde_json::to_writer(&mut self.buffer, &record)?;
+        self.send(Record {
+            topic: &self.pipeline.settings.topics.curves,
+            key: &record.record_key(),
+            payload: Some(&self.buffer),
+            timestamp_ms: Some(timestamp_ms),
+            version: Some(self.pipeline.decider.version(message.offset())),
+        })
     }
 
     fn publish(&mut self, decision: &Decision, timestamp_ms: i64) -> Result<(), Error> {

@@ -3,6 +3,7 @@
 
 use crate::config::Settings;
 use crate::model::{Decision, Invocation, Version};
+use crate::policy::budget::{Curve, Schedule, Solution, Surveyed};
 use crate::policy::{InForce, Learner, Planner, Policy, SpecError};
 use crate::publish::{self, Published, Rules};
 use crate::state::{AppState, AppTable, Arrivals, Observed};
@@ -13,6 +14,21 @@ pub struct Decider {
     policy: Policy,
     rules: Rules,
     forget_after_ms: i64,
+    /// Partitions of the input.
+    partitions: u32,
+}
+
+/// A price that was solved for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Repriced {
+    /// The moment of event time, epoch ms.
+    pub at_ms: i64,
+    /// What the apps of the partition are expected to cost.
+    pub curve: Curve,
+    /// The price that the partition goes on with.
+    pub solution: Solution,
+    /// Whether no price meets the target any more, and one did so before.
+    pub is_news_that_none_meets: bool,
 }
 
 impl Decider {
@@ -22,6 +38,7 @@ impl Decider {
             policy: settings.policy.build()?,
             rules: Rules::new(settings),
             forget_after_ms: settings.publish.forget_after.0,
+            partitions: settings.topics.partitions.unsigned_abs().max(1),
         })
     }
 
@@ -45,6 +62,10 @@ pub struct Shard {
     watermark_ms: i64,
     /// When to look for silent apps next.
     sweep_at_ms: i64,
+    /// When to solve for the price, once the first event has come.
+    schedule: Option<Schedule>,
+    /// Whether a price was found that meets the target.
+    target_is_met: bool,
 }
 
 #[derive(Debug)]
@@ -65,6 +86,8 @@ impl Shard {
             apps: AppTable::default(),
             watermark_ms: 0,
             sweep_at_ms: 0,
+            schedule: None,
+            target_is_met: true,
         }
     }
 
@@ -83,9 +106,16 @@ impl Shard {
             let in_force = planner.plan(&state.arrivals, state.memory_mb_or(rules.default_memory_mb));
             let published = publish::summary(&state, &in_force.plan, now_ms, rules);
             let entry = self.apps.insert(name, Entry { state, in_force, published });
-            return Some(entry.decision(name, position, now_ms, decider));
+            return Some(entry.decision(name, position, now_ms, planner.policy(), rules));
         };
 
+        let (arrivals, in_force) = (&mut entry.state.arrivals, &entry.in_force);
+        arrivals.count(1, start_ms, planner.kept());
+        if let Observed::Idle(idle_ms) = arrivals.observe(start_ms)
+            && !in_force.plan.windows.iter().any(|window| window.contains(idle_ms))
+        {
+            arrivals.activity.cold += 1.0;
+        }
         let record = |arrivals: &mut Arrivals, idle_ms| planner.record(arrivals, idle_ms, start_ms, 1);
         let due = match entry.state.apply(invocation, record) {
             Observed::Idle(_) => {
@@ -110,7 +140,7 @@ impl Shard {
             }
         };
         entry.published = due?;
-        Some(entry.decision(name, position, now_ms, decider))
+        Some(entry.decision(name, position, now_ms, planner.policy(), rules))
     }
 
     /// Forgets the apps that were silent for too long, and returns their names. Cheap to call after every event: it
@@ -125,6 +155,42 @@ impl Shard {
         gone.into_iter().map(|(app, _)| app).collect()
     }
 
+    /// Solves for the price, if the policy has a target and a moment to do so has come, and goes on with what it finds.
+    /// Cheap to call after every event, like [`Shard::forget_silent`], and from the partition's events alone: until there
+    /// are checkpoints for the price to be stored in, the other partitions are taken to be like this one.
+    pub fn reprice(&mut self, decider: &Decider) -> Option<Repriced> {
+        self.planner.target()?;
+        let minute_ms = self.planner.kept().minute_ms;
+        let schedule = self.schedule.get_or_insert_with(|| Schedule::new(self.watermark_ms, minute_ms));
+        let at_ms = schedule.due(self.watermark_ms)?;
+        let curve = self.curve(at_ms, decider)?;
+        let solution = self.planner.solve(&curve.clone().times(decider.partitions))?;
+        self.set_price_mb_s(solution.price_mb_s, at_ms);
+        let is_news_that_none_meets = self.target_is_met && !solution.can_be_met;
+        self.target_is_met = solution.can_be_met;
+        Some(Repriced { at_ms, curve, solution, is_news_that_none_meets })
+    }
+
+    /// What the apps are expected to cost at each price, for a policy with a target.
+    pub fn curve(&self, now_ms: i64, decider: &Decider) -> Option<Curve> {
+        let surveyed = self.apps.iter().map(|(name, entry)| Surveyed {
+            name,
+            arrivals: &entry.state.arrivals,
+            memory_mb: entry.state.memory_mb_or(decider.rules.default_memory_mb),
+        });
+        self.planner.curve(surveyed.collect(), now_ms)
+    }
+
+    /// Worth of one avoided cold start now, MB·s, for a policy that has such a price.
+    pub fn price_mb_s(&self) -> Option<f64> {
+        self.planner.price_mb_s()
+    }
+
+    /// Puts another price in force at `at_ms`. The decisions of an app follow when it is heard of next.
+    pub fn set_price_mb_s(&mut self, price_mb_s: f64, at_ms: i64) {
+        self.planner.set_price_mb_s(price_mb_s, at_ms);
+    }
+
     /// Number of apps.
     pub fn apps(&self) -> usize {
         self.apps.len()
@@ -137,8 +203,8 @@ impl Entry {
         planner.renew(&mut self.in_force, &self.state.arrivals, memory_mb);
     }
 
-    fn decision(&self, name: &str, position: i64, now_ms: i64, decider: &Decider) -> Decision {
-        publish::decision(name, &self.state, &decider.policy, &self.published, position, now_ms, &decider.rules)
+    fn decision(&self, name: &str, position: i64, now_ms: i64, policy: &Policy, rules: &Rules) -> Decision {
+        publish::decision(name, &self.state, policy, &self.published, position, now_ms, rules)
     }
 }
 
@@ -222,6 +288,39 @@ mod tests {
         assert_eq!(forgotten.len(), 1);
         let (hour, app) = &forgotten[0];
         assert!((25..=27).contains(hour) && &**app == "rare", "{forgotten:?}");
+    }
+
+    #[test]
+    fn a_budget_is_kept_by_the_events_alone() {
+        let run = || {
+            let budget = [("policy.frontier.budget", "500MB"), ("topics.partitions", "1")];
+            let mut flags: Vec<_> = budget.map(|(key, value)| (key, value.to_owned())).into();
+            flags.push(("policy.name", "frontier".to_owned()));
+            let decider = Decider::new(&Settings::load(Some("/dev/null".as_ref()), &flags).unwrap()).unwrap();
+            let mut shard = Shard::new(&decider);
+            let mut repriced = Vec::new();
+            for i in 0..6000_i64 {
+                // 60 apps; the first is called every minute, the last every hour.
+                for app in (0..60).filter(|app| i % (app + 1) == 0) {
+                    shard.apply(&invocation(&format!("app-{app}"), i * MINUTE + i * i * app % MINUTE, 10), i, &decider);
+                    repriced.extend(shard.reprice(&decider));
+                }
+            }
+            (repriced, shard.price_mb_s())
+        };
+        let (repriced, price_mb_s) = run();
+        assert_eq!(repriced.len(), 6 + 98);
+        let last = repriced.last().unwrap();
+        assert_eq!(Some(last.solution.price_mb_s), price_mb_s);
+        let price_mb_s = price_mb_s.unwrap();
+        let (under, over) = last
+            .curve
+            .points
+            .split_at(last.curve.points.iter().position(|point| point.price_mb_s > price_mb_s).unwrap());
+        // The price in force may be a tenth off, to either side of a point.
+        let (under, over) = (under[under.len() - 2].idle_mb, over[1].idle_mb);
+        assert!(under < 500.0 && 500.0 < over, "500 MB are not between {under} and {over} MB");
+        assert_eq!(run(), (repriced.clone(), Some(price_mb_s)), "whatever the order of a hash map");
     }
 
     #[test]

@@ -27,7 +27,7 @@ impl Fixed {
     }
 
     pub(super) fn kept(&self) -> Kept {
-        Kept { shape: self.shape(), clock: false, series: 0, fade_per_day: 1.0, minute_ms: MINUTE_MS }
+        Kept { shape: self.shape(), clock: false, series: 0, activity: false, fade_per_day: 1.0, minute_ms: MINUTE_MS }
     }
 
     pub(super) fn plan(&self) -> Plan {

@@ -70,6 +70,7 @@ impl Hybrid {
             shape: self.shape(),
             clock: false,
             series: if self.forecast { SERIES } else { 0 },
+            activity: false,
             fade_per_day: FADE_PER_DAY,
             minute_ms: self.minute_ms,
         }

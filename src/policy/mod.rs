@@ -1,5 +1,6 @@
 //! Step 4: state of an app → windows in which to keep it loaded. Pure functions, O(bins) at most.
 
+pub mod budget;
 mod expected;
 mod fixed;
 mod frontier;
@@ -12,8 +13,8 @@ pub use fixed::Fixed;
 pub use frontier::{Frontier, Lesson, Priors, Weight};
 pub use hybrid::Hybrid;
 pub use planner::{InForce, Learner, Pending, Planner, forecast_series};
+pub(crate) use spec::{FRONTIER_PRICES, parse_memory_mb, parse_price_mb_s};
 pub use spec::{NAMES, SpecError, parse};
-pub(crate) use spec::{parse_memory_mb, parse_price_mb_s};
 
 use crate::forecast::Forecast;
 use crate::model::{Regime, Windows};

@@ -3,7 +3,8 @@
 use crate::forecast::{Forecast, forecast, fresh};
 use crate::state::{Arrivals, Kept, Look};
 
-use super::{Lesson, Plan, Policy, Priors};
+use super::budget::{Curve, Past, Solution, Surveyed, Target, solve, survey};
+use super::{Frontier, Lesson, Plan, Policy, Priors};
 
 /// A policy, and what it learned so far from the apps that it plans for.
 #[derive(Debug, Clone)]
@@ -13,6 +14,17 @@ pub struct Planner {
     priors: Box<Priors>,
     /// When the first app was seen, epoch ms.
     began_ms: Option<i64>,
+    /// Counts the changes of the price.
+    prices: u32,
+    past_price: Option<PastPrice>,
+}
+
+/// The prices in force up to the last change.
+#[derive(Debug, Clone, Copy)]
+struct PastPrice {
+    /// Mean of their logarithms over time, in which older days weigh less.
+    mean_log: f64,
+    until_ms: i64,
 }
 
 /// Who plans, and what becomes of the lessons.
@@ -73,6 +85,7 @@ pub struct InForce {
     /// Idle times since it was made.
     used: u32,
     day: i32,
+    prices: u32,
     /// The last start and end that the plan holds for; any, where `None`.
     place: Option<Place>,
 }
@@ -87,7 +100,70 @@ struct Place {
 impl Planner {
     /// Knows nothing yet.
     pub fn new(policy: Policy) -> Self {
-        Self { kept: policy.kept(), policy, priors: Box::default(), began_ms: None }
+        Self { kept: policy.kept(), policy, priors: Box::default(), began_ms: None, prices: 0, past_price: None }
+    }
+
+    /// The policy, at the price in force.
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// When the first app was seen, epoch ms.
+    pub const fn began_ms(&self) -> Option<i64> {
+        self.began_ms
+    }
+
+    /// Worth of one avoided cold start now, MB·s, for a policy that has such a price.
+    pub const fn price_mb_s(&self) -> Option<f64> {
+        match &self.policy {
+            Policy::Frontier(frontier) => Some(frontier.price_mb_s),
+            Policy::Fixed(_) | Policy::Hybrid(_) => None,
+        }
+    }
+
+    /// Puts another price in force at `at_ms`, for every plan that is made from then on. Those in force end with the idle
+    /// times that they were made for.
+    pub fn set_price_mb_s(&mut self, price_mb_s: f64, at_ms: i64) {
+        let mean_mb_s = self.mean_price_mb_s(at_ms);
+        if let Policy::Frontier(frontier) = &mut self.policy
+            && frontier.price_mb_s != price_mb_s
+        {
+            frontier.price_mb_s = price_mb_s;
+            self.prices += 1;
+            self.past_price = mean_mb_s.map(|price| PastPrice { mean_log: price.ln(), until_ms: at_ms });
+        }
+    }
+
+    /// The geometric mean of the prices in force until `now_ms`, over time, MB·s.
+    fn mean_price_mb_s(&self, now_ms: i64) -> Option<f64> {
+        let price_mb_s = self.price_mb_s()?;
+        let (Some(began_ms), Some(past)) = (self.began_ms, self.past_price) else { return Some(price_mb_s) };
+        let since = self.kept.faded_ms(past.until_ms, now_ms) / self.kept.faded_ms(began_ms, now_ms).max(1.0);
+        Some((past.mean_log + (price_mb_s.ln() - past.mean_log) * since.clamp(0.0, 1.0)).exp())
+    }
+
+    /// What the price is to be solved for, if it isn't given.
+    pub const fn target(&self) -> Option<Target> {
+        match &self.policy {
+            Policy::Frontier(frontier) => frontier.target,
+            Policy::Fixed(_) | Policy::Hybrid(_) => None,
+        }
+    }
+
+    /// What `apps` are expected to cost at each price, for a policy with a target.
+    pub fn curve(&self, apps: Vec<Surveyed<'_>>, now_ms: i64) -> Option<Curve> {
+        match &self.policy {
+            Policy::Frontier(frontier @ Frontier { target: Some(_), .. }) => {
+                let past = Past { began_ms: self.began_ms?, price_mb_s: self.mean_price_mb_s(now_ms)? };
+                Some(survey(frontier, &self.priors, &self.kept, apps, past, now_ms))
+            }
+            _ => None,
+        }
+    }
+
+    /// The price that meets the target by `curve`; `None` for a policy without a target.
+    pub fn solve(&self, curve: &Curve) -> Option<Solution> {
+        Some(solve(curve, self.target()?, self.price_mb_s()?))
     }
 
     /// What it wants to be kept of an app's arrivals.
@@ -124,7 +200,7 @@ impl Planner {
     pub fn plan_with(&self, arrivals: &Arrivals, memory_mb: f64, forecast: Option<Forecast>) -> InForce {
         let plan = self.policy.plan(arrivals, memory_mb, &self.priors, forecast);
         let place = plan.rests_on_last_end.then(|| self.place(arrivals));
-        InForce { used: 0, day: arrivals.day(), place, plan }
+        InForce { used: 0, day: arrivals.day(), prices: self.prices, place, plan }
     }
 
     /// The same, forecasting here and now where that is needed.
@@ -140,15 +216,27 @@ impl Planner {
         }
     }
 
+    /// Makes a new plan for the idle time at hand, if the last start or end that the one in force rests on has moved.
+    /// Whatever else would end a plan waits until the idle time is over.
+    pub fn follow_end(&self, in_force: &mut InForce, arrivals: &Arrivals, memory_mb: f64) {
+        if self.has_moved(in_force, arrivals) {
+            *in_force = self.plan(arrivals, memory_mb);
+        }
+    }
+
     fn is_over(&self, in_force: &InForce, arrivals: &Arrivals) -> bool {
         in_force.used > in_force.plan.steady_for
             || in_force.day != arrivals.day()
-            || in_force.place.is_some_and(|place| {
-                let now = self.place(arrivals);
-                let tolerance_ms = self.kept.shape.lower_ms(1);
-                (place.phase_ms - now.phase_ms).abs() >= tolerance_ms
-                    || (place.busy_ms - now.busy_ms).abs() >= tolerance_ms
-            })
+            || in_force.prices != self.prices
+            || self.has_moved(in_force, arrivals)
+    }
+
+    fn has_moved(&self, in_force: &InForce, arrivals: &Arrivals) -> bool {
+        in_force.place.is_some_and(|place| {
+            let now = self.place(arrivals);
+            let tolerance_ms = self.kept.shape.lower_ms(1);
+            (place.phase_ms - now.phase_ms).abs() >= tolerance_ms || (place.busy_ms - now.busy_ms).abs() >= tolerance_ms
+        })
     }
 
     fn place(&self, arrivals: &Arrivals) -> Place {

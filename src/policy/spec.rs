@@ -2,6 +2,7 @@
 
 use crate::config::{nearest, parse_ms, show_ms};
 
+use super::budget::Target;
 use super::{Fixed, Frontier, Hybrid, Policy, Weight};
 
 /// The names that a policy can have.
@@ -30,6 +31,17 @@ pub enum SpecError {
         found: String,
         /// The names it has.
         known: &'static [&'static str],
+    },
+    /// The price is given in two ways.
+    #[error(
+        "policy 'frontier' has both '{one}' and '{other}': expected one of {}, which each settle the price",
+        FRONTIER_PRICES.join(", ")
+    )]
+    TwoPrices {
+        /// The parameter given first.
+        one: String,
+        /// The other.
+        other: String,
     },
     /// A parameter with a value that it can't take.
     #[error("parameter '{parameter}' of policy '{policy}' is '{found}': expected {expected}")]
@@ -99,10 +111,22 @@ pub fn parse(text: &str) -> Result<Policy, SpecError> {
         }
         "frontier" => {
             let mut frontier = Frontier::default();
+            let mut given: Option<&str> = None;
             for parameter in parameters {
                 let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+                if FRONTIER_PRICES.contains(&key) {
+                    if let Some(given) = given.filter(|given| *given != key) {
+                        return Err(SpecError::TwoPrices { one: given.to_owned(), other: key.to_owned() });
+                    }
+                    given = Some(key);
+                }
                 match key {
                     "price" => frontier.price_mb_s = parse_price_mb_s("frontier", key, value)?,
+                    "budget" => {
+                        frontier.target = Some(Target::IdleMemory(parse_memory_mb("frontier", key, value)?));
+                    }
+                    "cold_rate" => frontier.target = Some(Target::ColdRate(percent("frontier", key, value)?)),
+                    "cold_rate_p75" => frontier.target = Some(Target::ColdRateP75(percent("frontier", key, value)?)),
                     "weight" => {
                         frontier.weight = match value {
                             "invocation" => Weight::Invocation,
@@ -132,7 +156,9 @@ const HYBRID_PARAMETERS: [&str; 11] = [
     "forecast_margin",
     "lead",
 ];
-const FRONTIER_PARAMETERS: [&str; 2] = ["price", "weight"];
+const FRONTIER_PARAMETERS: [&str; 5] = ["price", "budget", "cold_rate", "cold_rate_p75", "weight"];
+/// Ways to say what a cold start is worth, of which only one can hold: the price, or what to solve it for.
+pub(crate) const FRONTIER_PRICES: [&str; 4] = ["price", "budget", "cold_rate", "cold_rate_p75"];
 
 /// Bins per app at most: each costs 4 bytes for every app that uses it.
 const MOST_BINS: i64 = 10_000;
@@ -217,6 +243,10 @@ mod tests {
         let priced = Frontier { price_mb_s: 51_200.0, weight: Weight::App, ..Frontier::default() };
         assert_eq!(read("frontier:price=50GBs,weight=app"), Ok(Policy::Frontier(priced)));
         assert_eq!(read("frontier:price=102400 MB·s"), read("frontier"));
+        let target = |target| Ok(Policy::Frontier(Frontier { target: Some(target), ..Frontier::default() }));
+        assert_eq!(read("frontier:budget=64GB"), target(Target::IdleMemory(65_536.0)));
+        assert_eq!(read("frontier:cold_rate=2%"), target(Target::ColdRate(0.02)));
+        assert_eq!(read("frontier:cold_rate_p75=10%"), target(Target::ColdRateP75(0.1)));
     }
 
     #[test]
@@ -241,6 +271,15 @@ mod tests {
             (
                 "frontier:price=50",
                 "parameter 'price' of policy 'frontier' is '50': expected memory times seconds, such as 50GBs or 800MBs",
+            ),
+            (
+                "frontier:budget=64GB,cold_rate=2%",
+                "policy 'frontier' has both 'budget' and 'cold_rate': expected one of price, budget, cold_rate, \
+                 cold_rate_p75, which each settle the price",
+            ),
+            (
+                "frontier:cold_rate=two",
+                "parameter 'cold_rate' of policy 'frontier' is 'two': expected a percentage from 0 to 100",
             ),
             (
                 "hybrid:range=30d",

@@ -47,10 +47,11 @@ impl Account {
     /// Takes one more invocation into account; those of an app come in the order of their starts.
     pub fn arrive(&mut self, learner: &mut impl Learner, start_ms: i64, end_ms: i64, trigger: Option<Trigger>) {
         self.invocations += 1;
+        self.arrivals.count(1, start_ms, learner.planner().kept());
         self.arrivals.triggers.add(trigger);
         match self.arrivals.observe(start_ms) {
             Observed::Idle(idle_ms) => {
-                self.plan_when_due(learner.planner());
+                self.follow_end(learner.planner());
                 self.pay(idle_ms as f64, idle_ms, 1);
                 learner.record(&mut self.arrivals, idle_ms, start_ms, 1);
                 self.arrivals.execute(start_ms, end_ms);
@@ -69,8 +70,9 @@ impl Account {
         let idle_ms = (mean_ms as i64).max(1);
         let first_start_ms = self.arrivals.last_start_ms;
         let spacing_ms = (run.last_start_ms - first_start_ms) as f64 / f64::from(run.idle_times.max(1));
+        self.arrivals.count(run.invocations, run.last_start_ms, learner.planner().kept());
         if run.idle_times > 0 {
-            self.plan_when_due(learner.planner());
+            self.follow_end(learner.planner());
         }
         let mut done = 0;
         while done < run.idle_times {
@@ -90,6 +92,11 @@ impl Account {
         self.arrivals.last_end_ms = before_ms.max(run.last_end_ms);
     }
 
+    /// What is known of when the app is invoked.
+    pub const fn arrivals(&self) -> &Arrivals {
+        &self.arrivals
+    }
+
     /// Loaded time within idle times up to `end_ms`, ms, and the same times memory, MB·ms.
     pub fn idle(&self, end_ms: i64) -> (f64, f64) {
         let so_far_ms = end_ms - self.arrivals.last_end_ms;
@@ -102,11 +109,17 @@ impl Account {
         let windows = &self.in_force.plan.windows;
         if !windows.iter().any(|window| window.contains(idle_ms)) {
             self.cold += u64::from(times);
+            self.arrivals.activity.cold += f64::from(times);
         }
         let loaded = |window: &Window| ((window.until_ms as f64).min(mean_ms) - window.from_ms as f64).max(0.0);
         let loaded_ms = windows.iter().map(loaded).sum::<f64>() * f64::from(times);
         self.idle_ms += loaded_ms;
         self.idle_mb_ms += loaded_ms * self.memory_mb;
+    }
+
+    /// Makes a plan for the idle time at hand anew, if the one in force rests on an end that has moved since.
+    fn follow_end(&mut self, planner: &Planner) {
+        planner.follow_end(&mut self.in_force, &self.arrivals, self.memory_mb);
     }
 
     /// Makes a plan for the idle time to come, unless the one in force still holds.

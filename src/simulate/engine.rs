@@ -4,9 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 use serde::Serialize;
+use tracing::warn;
 
 use crate::policy::{Learner, Planner};
 
+use super::budget::Budget;
 use super::contender::Contender;
 use super::greedy_dual::GreedyDual;
 use super::lane::{Lane, app_of_function};
@@ -38,6 +40,9 @@ pub struct Outcome {
     pub idle_app_minutes: f64,
     /// The same times memory, GB·h (1 GB = 1024 MB).
     pub idle_gb_hours: f64,
+    /// Worth of one avoided cold start at the end, GB·s, where it was solved for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub price_gb_s: Option<f64>,
     /// Cold starts of each app in percent of its invocations, ascending.
     #[serde(skip)]
     pub cold_percents: Vec<f64>,
@@ -52,6 +57,17 @@ pub(super) struct AppCosts {
     pub idle_mb_ms: f64,
 }
 
+/// What became of one contender.
+#[derive(Debug, Clone, Default)]
+struct Found {
+    /// Of the apps that were invoked.
+    costs: Vec<AppCosts>,
+    /// The price at the end where it was solved for, MB·s.
+    price_mb_s: Option<f64>,
+    /// Whether no price met the target at the end.
+    is_out_of_reach: bool,
+}
+
 /// How a simulation is to be made.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rules {
@@ -61,10 +77,12 @@ pub struct Rules {
     pub default_memory_mb: f64,
 }
 
-/// A block of time is this part of what went before it,
+/// A block of time is at most this part of what went before it,
 const BLOCK_SHARE: u32 = 16;
-/// and at most so long, minutes: what was learned is known that much later than a pipeline would know it.
+/// at most so long, minutes,
 const MOST_BLOCK: u32 = 60;
+/// and a minute long for every so many apps: what was learned is known that much later than a pipeline would know it.
+const APPS_A_MINUTE: usize = 800;
 
 /// Progress of one contender, in parts of its work.
 pub const PARTS: u64 = 1000;
@@ -84,7 +102,7 @@ pub fn simulate(
         .iter()
         .enumerate()
         .partition(|(_, (_, contender))| matches!(contender, Contender::GreedyDual { .. }));
-    let mut costs: Vec<Vec<AppCosts>> = vec![Vec::new(); contenders.len()];
+    let mut found = vec![Found::default(); contenders.len()];
     std::thread::scope(|scope| {
         // A cache decides on all apps at once: its steps have to come in the order of time, one by one.
         let caches: Vec<_> = caches
@@ -96,44 +114,51 @@ pub fn simulate(
             })
             .collect();
         let (places, others): (Vec<_>, Vec<_>) = others.into_iter().map(|(place, (_, one))| (place, one)).unzip();
-        for (place, found) in places.into_iter().zip(app_by_app(trace, &others, rules, &tell)) {
-            costs[place] = found;
+        for (place, one) in places.into_iter().zip(app_by_app(trace, &others, rules, &tell)) {
+            found[place] = one;
         }
         for (place, cache) in caches {
-            costs[place] = cache.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            found[place].costs = cache.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         }
     });
-    contenders.iter().zip(costs).map(|((name, _), costs)| outcome(name, &costs)).collect()
+    contenders.iter().zip(found).map(|((name, _), found)| outcome(name, &found)).collect()
 }
 
 /// Runs contenders that decide on each app by itself. All apps go through a block of time before any goes through the
 /// next, side by side on all cores; in between, what was learned from one comes to be known for the others.
-fn app_by_app(
-    trace: &Trace,
-    contenders: &[&Contender],
-    rules: Rules,
-    tell: &(impl Fn(u64) + Sync),
-) -> Vec<Vec<AppCosts>> {
+fn app_by_app(trace: &Trace, contenders: &[&Contender], rules: Rules, tell: &(impl Fn(u64) + Sync)) -> Vec<Found> {
     let mut lanes = Lane::of_all(trace, contenders, rules);
     let mut planners: Vec<Option<Planner>> = contenders.iter().map(|contender| contender.planner()).collect();
     let begin_ms = lanes.iter().filter_map(Lane::first_start_ms).min().unwrap_or(0);
     planners.iter_mut().flatten().for_each(|planner| planner.begin(begin_ms));
+    let budget = |planner: &Planner| planner.target().map(|_| Budget::new(begin_ms, planner));
+    let mut budgets: Vec<_> = planners.iter().map(|planner| planner.as_ref().and_then(budget)).collect();
 
     let (begin, end) = ((begin_ms / MINUTE_MS) as u32, (trace.end_ms() / MINUTE_MS) as u32 + 1);
+    let longest = ((lanes.len() / APPS_A_MINUTE) as u32).clamp(1, MOST_BLOCK);
     let mut told = 0;
     let mut minute = begin;
     while minute < end {
-        minute += ((minute - begin) / BLOCK_SHARE).clamp(1, MOST_BLOCK);
+        minute += ((minute - begin) / BLOCK_SHARE).clamp(1, longest);
         lanes.par_iter_mut().for_each_init(Vec::new, |steps, lane| lane.run_until(minute, &planners, steps));
         for (place, planner) in planners.iter_mut().enumerate() {
             let Some(planner) = planner else { continue };
             lanes.iter_mut().flat_map(|lane| lane.lessons(place)).for_each(|lesson| planner.take(lesson));
+            if let Some(budget) = &mut budgets[place] {
+                let accounts = lanes.iter().map(|lane| lane.account(place));
+                budget.pass(i64::from(minute) * MINUTE_MS, planner, trace.apps().iter().zip(accounts));
+            }
         }
         let done = PARTS * contenders.len() as u64 * u64::from(minute.min(end)) / u64::from(end);
         tell(done - told);
         told = done;
     }
-    (0..contenders.len()).map(|place| lanes.iter().filter_map(|lane| lane.costs(place)).collect()).collect()
+    let found = |(place, (planner, budget)): (usize, (Option<Planner>, Option<Budget>))| Found {
+        costs: lanes.iter().filter_map(|lane| lane.costs(place)).collect(),
+        price_mb_s: budget.as_ref().and_then(|_| planner?.price_mb_s()),
+        is_out_of_reach: budget.is_some_and(|budget| budget.is_out_of_reach()),
+    };
+    planners.into_iter().zip(budgets).enumerate().map(found).collect()
 }
 
 fn cache(trace: &Trace, most_mb: f64, rules: Rules, tell: &impl Fn(u64)) -> Vec<AppCosts> {
@@ -174,7 +199,11 @@ fn cache(trace: &Trace, most_mb: f64, rules: Rules, tell: &impl Fn(u64)) -> Vec<
     cache.finish(trace.end_ms())
 }
 
-fn outcome(name: &str, apps: &[AppCosts]) -> Outcome {
+fn outcome(name: &str, found: &Found) -> Outcome {
+    if found.is_out_of_reach {
+        warn!("{name}: no price meets it here; the figures are those of the price that comes nearest");
+    }
+    let apps = &found.costs;
     let mut percents: Vec<f64> = apps.iter().map(|app| 100.0 * app.cold as f64 / app.invocations as f64).collect();
     percents.sort_unstable_by(f64::total_cmp);
     Outcome {
@@ -189,6 +218,7 @@ fn outcome(name: &str, apps: &[AppCosts]) -> Outcome {
         always_cold_apps: apps.iter().filter(|app| app.cold == app.invocations).count(),
         idle_app_minutes: apps.iter().map(|app| app.idle_ms).sum::<f64>() / 60_000.0,
         idle_gb_hours: apps.iter().map(|app| app.idle_mb_ms).sum::<f64>() / 1000.0 / 1024.0 / 3600.0,
+        price_gb_s: found.price_mb_s.map(|price_mb_s| price_mb_s / 1024.0),
         cold_percents: percents,
     }
 }

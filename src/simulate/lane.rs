@@ -106,6 +106,14 @@ impl<'a> Lane<'a> {
         lessons.into_iter().flatten()
     }
 
+    /// What the policy at `place` made of it so far, if it is one and the app was invoked.
+    pub fn account(&self, place: usize) -> Option<&Account> {
+        match &self.entries[place] {
+            Entry::Policy { account, .. } => account.as_ref(),
+            Entry::Oracle { .. } => None,
+        }
+    }
+
     /// What the app would have cost under the contender at `place`; `None` if it was never invoked.
     pub fn costs(&self, place: usize) -> Option<AppCosts> {
         match &self.entries[place] {

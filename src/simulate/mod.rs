@@ -1,5 +1,6 @@
 //! Traces and workloads to try everything on.
 
+mod budget;
 pub mod characterize;
 mod contender;
 mod distribution;

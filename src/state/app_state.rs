@@ -101,6 +101,7 @@ mod tests {
         shape: Shape::Linear { bin_ms: 60_000, bins: 240 },
         clock: false,
         series: 0,
+        activity: false,
         fade_per_day: 1.0,
         minute_ms: 60_000,
     };

@@ -2,7 +2,7 @@
 
 use crate::model::Trigger;
 
-use super::{Clock, IdleHistogram, Shape};
+use super::{Activity, Clock, IdleHistogram, Shape};
 
 /// What a policy wants to be kept of every app's arrivals.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -13,6 +13,8 @@ pub struct Kept {
     pub clock: bool,
     /// How many of the last idle times to keep as a series.
     pub series: usize,
+    /// Whether to keep how much an app does.
+    pub activity: bool,
     /// How much what was counted weighs a day later, as a share.
     pub fade_per_day: f32,
     /// How long a minute of the workload's clock lasts, ms: 60,000 unless it runs faster.
@@ -54,6 +56,8 @@ pub struct Arrivals {
     pub idle: IdleHistogram,
     /// Minutes of the clock between starts.
     pub clock: Clock,
+    /// How much it does.
+    pub activity: Activity,
     /// How new the idle times were.
     pub idle_novelty: Novelty,
     /// How new the minutes between starts were.
@@ -107,6 +111,8 @@ pub enum Observed {
 const FORETOLD_FADE: f32 = 0.9;
 /// What a forecast is taken to have said at least; the log of 0 would outweigh everything.
 const FORETOLD_LEAST: f32 = 0.01;
+/// Days before these have faded to nothing.
+const DAYS_THAT_COUNT: i32 = 100;
 /// The clock has nothing to say on idle times that are shorter than this part of a minute.
 const SHORT_OF_MINUTE: i64 = 2;
 
@@ -116,6 +122,7 @@ impl Arrivals {
         let mut arrivals = Self {
             idle: IdleHistogram::default(),
             clock: Clock::default(),
+            activity: Activity::first(kept.day(start_ms)),
             idle_novelty: Novelty::default(),
             clock_novelty: Novelty::default(),
             idle_times: 0,
@@ -173,12 +180,11 @@ impl Arrivals {
     /// Counts `times` idle times that are like `look`. O(1).
     pub fn record(&mut self, look: &Look, times: u32, kept: &Kept) {
         let Look { idle_ms, start_ms, bin, .. } = *look;
-        let day = kept.day(start_ms);
-        if day > self.day {
-            let factor = kept.fade_per_day.powi(day - self.day);
-            self.idle.fade(factor);
-            self.clock.fade(factor);
-            self.day = day;
+        self.fade(kept.day(start_ms), kept);
+        if kept.activity {
+            self.activity.fade_to(self.day, kept.fade_per_day);
+            self.activity.idle_times += f64::from(times);
+            self.activity.idle_ms += idle_ms as f64 * f64::from(times);
         }
         if kept.clock {
             if idle_ms >= kept.minute_ms / SHORT_OF_MINUTE {
@@ -197,6 +203,30 @@ impl Arrivals {
                 self.series.remove(0);
             }
             self.series.push(idle_ms as f32);
+        }
+    }
+
+    /// How much the app does, as it weighs at `now_ms`.
+    pub fn activity_at(&self, now_ms: i64, kept: &Kept) -> Activity {
+        let mut activity = self.activity;
+        activity.fade_to(kept.day(now_ms), kept.fade_per_day);
+        activity
+    }
+
+    /// Counts invocations up to a start at `start_ms`. They fade by themselves: an app that is never idle counts too.
+    pub fn count(&mut self, invocations: u64, start_ms: i64, kept: &Kept) {
+        if kept.activity {
+            self.activity.fade_to(kept.day(start_ms), kept.fade_per_day);
+            self.activity.invocations += invocations as f64;
+        }
+    }
+
+    fn fade(&mut self, day: i32, kept: &Kept) {
+        if day > self.day {
+            let factor = kept.fade_per_day.powi(day - self.day);
+            self.idle.fade(factor);
+            self.clock.fade(factor);
+            self.day = day;
         }
     }
 
@@ -254,7 +284,23 @@ impl Arrivals {
 
 impl Kept {
     fn day(&self, at_ms: i64) -> i32 {
-        at_ms.div_euclid(self.minute_ms * 24 * 60) as i32
+        at_ms.div_euclid(self.day_ms()) as i32
+    }
+
+    const fn day_ms(&self) -> i64 {
+        self.minute_ms * 24 * 60
+    }
+
+    /// The time from `from_ms` to `until_ms`, fading like what is counted in it, ms.
+    pub fn faded_ms(&self, from_ms: i64, until_ms: i64) -> f64 {
+        let last = self.day(until_ms);
+        let first = self.day(from_ms).max(last - DAYS_THAT_COUNT);
+        let part = |day: i32| {
+            let begin_ms = i64::from(day) * self.day_ms();
+            let ms = until_ms.min(begin_ms + self.day_ms()) - from_ms.max(begin_ms);
+            ms as f64 * f64::from(self.fade_per_day).powi(last - day)
+        };
+        (first..=last).map(part).sum()
     }
 }
 
@@ -300,6 +346,7 @@ mod tests {
         shape: Shape::LogLinear { unit_ms: 1000, bins: 230 },
         clock: true,
         series: 5,
+        activity: false,
         fade_per_day: 0.5,
         minute_ms: MINUTE,
     };

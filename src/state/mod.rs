@@ -1,5 +1,6 @@
 //! Step 2: invocation → state of its app. Pure: no clock, no Kafka; time comes in with the events.
 
+mod activity;
 mod app_state;
 mod app_table;
 mod arrivals;
@@ -8,6 +9,7 @@ mod concurrency;
 mod idle_histogram;
 mod shape;
 
+pub use activity::Activity;
 pub use app_state::AppState;
 pub use app_table::AppTable;
 pub use arrivals::{Arrivals, Class, Kept, Look, Novelty, Observed, Triggers};

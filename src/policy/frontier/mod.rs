@@ -9,6 +9,7 @@
 //! [`prediction`] says where the next idle time lies, [`priors`] what an app's history can't say, [`windows`] what
 //! follows.
 
+mod along;
 mod prediction;
 mod priors;
 mod windows;
@@ -20,6 +21,7 @@ use crate::config::show_ms;
 use crate::model::Regime;
 use crate::state::{Arrivals, Kept, Look};
 
+use super::budget::Target;
 use super::{FADE_PER_DAY, MINUTE_MS, Plan, shrink_ms};
 
 /// Bins up to 50 hours.
@@ -45,8 +47,10 @@ pub enum Weight {
 /// Parameters.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Frontier {
-    /// Worth of one avoided cold start, MB·s.
+    /// Worth of one avoided cold start, MB·s; with a target, until it is first solved for.
     pub price_mb_s: f64,
+    /// What to solve the price for; without it, the price is as it is.
+    pub target: Option<Target>,
     /// Whose cold starts count alike.
     pub weight: Weight,
     pub(super) bins: Box<Bins>,
@@ -56,14 +60,19 @@ impl Default for Frontier {
     /// The price is what keeping an app of 170 MB loaded for 10 minutes costs: what platforms pay for the chance to
     /// avoid one.
     fn default() -> Self {
-        Self { price_mb_s: 100.0 * 1024.0, weight: Weight::Invocation, bins: Box::new(Bins::new(UNIT_MS, MINUTE_MS)) }
+        Self {
+            price_mb_s: 100.0 * 1024.0,
+            target: None,
+            weight: Weight::Invocation,
+            bins: Box::new(Bins::new(UNIT_MS, MINUTE_MS)),
+        }
     }
 }
 
 impl Frontier {
     pub(super) fn kept(&self) -> Kept {
         let Bins { shape, minute_ms, .. } = *self.bins;
-        Kept { shape, clock: true, series: 0, fade_per_day: FADE_PER_DAY, minute_ms }
+        Kept { shape, clock: true, series: 0, activity: self.target.is_some(), fade_per_day: FADE_PER_DAY, minute_ms }
     }
 
     /// What `times` idle times like `look` of an app in the state `arrivals` teach: see [`Lesson::of`].
@@ -73,7 +82,7 @@ impl Frontier {
 
     pub(super) fn plan(&self, arrivals: &Arrivals, memory_mb: f64, priors: &Priors) -> Plan {
         let mass = self.bins.predict(arrivals, priors);
-        let price = self.price(arrivals) as f32;
+        let price = self.at(self.price_mb_s, arrivals) as f32;
         let memory = memory_mb as f32;
         let mut gains = [0.0; BINS];
         let mut beyond = mass[BINS];
@@ -92,21 +101,21 @@ impl Frontier {
         Plan { regime, windows, steady_for, rests_on_last_end }
     }
 
-    /// Worth of one avoided cold start of this app, MB·s.
-    fn price(&self, arrivals: &Arrivals) -> f64 {
+    /// Worth of one avoided cold start of this app, MB·s, at a price.
+    fn at(&self, price_mb_s: f64, arrivals: &Arrivals) -> f64 {
         match self.weight {
-            Weight::Invocation => self.price_mb_s,
+            Weight::Invocation => price_mb_s,
             Weight::App => {
                 // As if 20 minutes had been seen already, so that the first short one does not make an app a busy one.
                 let (before, usual) = (20.0, 10.0);
                 let minutes = arrivals.idle_ms / self.bins.minute_ms as f64;
-                self.price_mb_s * (minutes + before) / f64::from(arrivals.idle_times + 1) / usual
+                price_mb_s * (minutes + before) / f64::from(arrivals.idle_times + 1) / usual
             }
         }
     }
 
     pub(super) fn reason(&self, arrivals: &Arrivals, plan: &Plan) -> String {
-        let gb_s = self.price(arrivals) / 1024.0;
+        let gb_s = self.at(self.price_mb_s, arrivals) / 1024.0;
         let known = match arrivals.idle_times {
             0 => "what other apps of its kind do".to_owned(),
             1 => "1 idle time and what other apps do".to_owned(),

@@ -13,6 +13,7 @@ fn outcome(policy: &str, cold_percents: &[f64], idle_gb_hours: f64) -> Outcome {
         always_cold_apps: 0,
         idle_app_minutes: 60.0,
         idle_gb_hours,
+        price_gb_s: None,
         cold_percents: cold_percents.to_vec(),
     }
 }

@@ -19,6 +19,7 @@ fn outcome(policy: &str, p75: f64, idle_gb_hours: f64) -> Outcome {
         always_cold_apps: 0,
         idle_app_minutes: 60.0,
         idle_gb_hours,
+        price_gb_s: None,
         cold_percents: vec![p75 / 2.0, p75],
     }
 }
