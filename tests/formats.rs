@@ -210,7 +210,9 @@ fn a_round_trip_decides_as_the_native_format_does() {
 
     let sources = cases.iter().zip(&topics).map(|(case, topic)| format!("{topic}:{}", case.format));
     let input = sources.chain(twins.clone()).collect::<Vec<_>>().join(",");
-    let arguments = ["pipeline", "--bootstrap-servers", &bootstrap, "--input", &input];
+    // The samples are of different years, and none is to be forgotten.
+    let forget = "publish.forget_after=36500d";
+    let arguments = ["pipeline", "--bootstrap-servers", &bootstrap, "--input", &input, "--set", forget];
     let pipeline = Program::start_ready(&[&arguments[..], &settings()].concat());
     wait_for("all events read", Duration::from_secs(60), || {
         (pipeline.metric("pilotlight_events_total") == produced as f64).then_some(())
