@@ -87,3 +87,45 @@ impl Input {
         ensure(!self.group.is_empty(), "input.group", "empty", "the name of a consumer group")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Settings;
+    use crate::ingest::Format;
+
+    fn load(flags: &[(&str, &str)]) -> Result<Settings, String> {
+        let flags: Vec<_> = flags.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+        Settings::load(Some("/dev/null".as_ref()), &flags).map_err(|error| error.to_string())
+    }
+
+    const MAPPED: [(&str, &str); 4] = [
+        ("input.topics", "a, b:openwhisk, c:mapping"),
+        ("input.mapping.app", "/app"),
+        ("input.mapping.duration", "{ at = '/took', unit = 's' }"),
+        ("input.mapping.started_at", "/t"),
+    ];
+
+    #[test]
+    fn each_topic_has_its_format_or_that_of_all() {
+        let settings = load(&[&MAPPED[..], &[("input.format", "aws")]].concat()).unwrap();
+        let sources = settings.input.sources().unwrap();
+        let found: Vec<_> = sources.iter().map(|source| (source.topic.as_str(), source.format.name())).collect();
+        assert_eq!(found, [("a", "aws"), ("b", "openwhisk"), ("c", "mapping")]);
+        assert_eq!(sources[2].format, Format::Mapping(settings.input.mapping.clone()));
+    }
+
+    #[test]
+    fn errors_name_the_setting_and_the_nearest_format() {
+        for (key, value, message) in [
+            ("input.format", "cloudevent", "setting 'input.format' is 'cloudevent': expected a format, one of native,"),
+            ("input.topics", "a:awz", "did you mean 'aws'?"),
+            ("input.topics", "a b", "setting 'input.topics' is 'a b': expected 1 to 249 letters"),
+            ("input.mapping.ended_at", "/t", "setting 'input.mapping.started_at' is given with ended_at: expected one"),
+            ("input.mapping.memory", "{ at = '/m', unit = 's' }", "setting 'input.mapping.memory' is in the unit s"),
+            ("input.mapping.trigger", "{ at = ", "expected a string or an inline table of TOML"),
+        ] {
+            let error = load(&[&MAPPED[..], &[(key, value)]].concat()).unwrap_err();
+            assert!(error.contains(message), "{error}");
+        }
+    }
+}
