@@ -23,6 +23,8 @@ pub struct Input {
     pub max_event_bytes: usize,
     /// How far after its record's time an event may end.
     pub max_future: Millis,
+    /// URL of the schema registry for Avro; empty for none.
+    pub schema_registry: String,
     /// How the format `mapping` reads events.
     pub mapping: Arc<Mapping>,
 }
@@ -83,6 +85,13 @@ impl Input {
             ensure_name("input.topics", &source.topic)?;
             let again = sources[..i].iter().any(|before| before.topic == source.topic);
             ensure(!again, "input.topics", format!("'{}' twice", source.topic), "each topic once")?;
+        }
+        let registry = &self.schema_registry;
+        if !registry.is_empty() {
+            let holds = registry.starts_with("http://");
+            ensure(holds, "input.schema_registry", format!("'{registry}'"), "a URL such as http://registry:8081")?;
+            let expected = "a pilotlight that reads Avro: build it with --features avro";
+            ensure(cfg!(feature = "avro"), "input.schema_registry", format!("'{registry}'"), expected)?;
         }
         ensure(!self.group.is_empty(), "input.group", "empty", "the name of a consumer group")
     }

@@ -39,6 +39,10 @@ pub enum Error {
     /// The settings name no format.
     #[error("{0}")]
     Settings(#[from] config::Error),
+    /// The schema registry can't be used.
+    #[cfg(feature = "avro")]
+    #[error(transparent)]
+    Registry(#[from] bus::RegistryError),
     /// The bus can't be used.
     #[error(transparent)]
     Bus(#[from] bus::Error),
@@ -143,6 +147,8 @@ impl Pipeline {
             consumer: &consumer,
             producer: &producer,
             shutdown,
+            #[cfg(feature = "avro")]
+            registry: (!input.schema_registry.is_empty()).then(|| bus::SchemaRegistry::new(&input.schema_registry)),
             shards: Vec::new(),
             last: 0,
             joined: false,
@@ -172,6 +178,8 @@ struct Run<'a> {
     consumer: &'a GroupConsumer,
     producer: &'a Producer,
     shutdown: &'a Shutdown,
+    #[cfg(feature = "avro")]
+    registry: Option<bus::SchemaRegistry>,
     shards: Vec<(Position, Shard)>,
     /// The shard of the last message, which is mostly that of the next one.
     last: usize,
@@ -221,13 +229,18 @@ impl Run<'_> {
             let of_message = message.headers().into_iter().flat_map(Headers::iter);
             headers.extend(of_message.map(|header| (header.key, header.value.unwrap_or_default())));
         }
-        let read = Message {
-            topic: message.topic(),
-            key: message.key(),
-            payload: message.payload(),
-            headers: &headers,
-            received_ms,
+        let payload = message.payload();
+        #[cfg(feature = "avro")]
+        let unpacked = match (&mut self.registry, payload) {
+            (Some(registry), Some(payload)) => match registry.unpack(payload, self.shutdown)? {
+                Ok(unpacked) => unpacked,
+                Err(reason) => return self.dead_letter(message, received_ms, &reason),
+            },
+            _ => None,
         };
+        #[cfg(feature = "avro")]
+        let payload = unpacked.as_deref().or(payload);
+        let read = Message { topic: message.topic(), key: message.key(), payload, headers: &headers, received_ms };
         let invocations = match ingest::decode(&read, format, &self.limits) {
             Ok(invocations) => invocations,
             Err(reason) => return self.dead_letter(message, received_ms, &reason),

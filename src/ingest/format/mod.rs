@@ -1,6 +1,8 @@
 //! One file per format of events. Each says whether its time is the start or the end of an execution, and
 //! `docs/formats.md` says for users which field comes from where.
 
+#[cfg(feature = "avro")]
+mod avro;
 mod aws;
 mod cloudevents;
 pub mod mapping;
@@ -12,6 +14,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 use smallvec::smallvec;
 
+#[cfg(feature = "avro")]
+pub use avro::AvroSchema;
 pub use mapping::Mapping;
 
 use super::{Invocations, Message, Reason};
@@ -78,12 +82,16 @@ impl Format {
 /// Bytes before a payload that went through Confluent's serializers: a zero and the id of its schema, big-endian.
 const FRAME_BYTES: usize = 5;
 
-/// The payload without Confluent's framing, where it has one: no JSON begins with a zero byte.
+/// The id of the schema and the payload proper, where it has Confluent's framing: no JSON begins with a zero byte.
+pub fn framed(payload: &[u8]) -> Option<(u32, &[u8])> {
+    let (frame, rest) = payload.split_first_chunk::<FRAME_BYTES>()?;
+    let [0, id @ ..] = *frame else { return None };
+    (!rest.is_empty()).then_some((u32::from_be_bytes(id), rest))
+}
+
+/// The payload without Confluent's framing, where it has one.
 pub(super) fn unframed(payload: &[u8]) -> &[u8] {
-    match payload.first() {
-        Some(0) if payload.len() > FRAME_BYTES => &payload[FRAME_BYTES..],
-        _ => payload,
-    }
+    framed(payload).map_or(payload, |(_, rest)| rest)
 }
 
 /// Reads a JSON object, borrowing from `json`.
