@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pilotlight::config::Settings;
-use pilotlight::ingest::{self, Limits};
+use pilotlight::ingest::{self, Format, Limits, Message};
 use pilotlight::model::Invocation;
 use pilotlight::pipeline::{Decider, Shard};
 use pilotlight::policy::{self, Learner, Planner};
@@ -19,7 +19,11 @@ fn decode(c: &mut Criterion) {
     let mut group = c.benchmark_group("ingest");
     group.throughput(Throughput::Bytes(event.len() as u64));
     group.bench_function("decode", |b| {
-        b.iter(|| ingest::decode(black_box(Some(event)), Some(1_700_000_000_000), &limits).unwrap().ended_at_ms());
+        b.iter(|| {
+            let message =
+                Message { payload: black_box(Some(event)), received_ms: Some(1_700_000_000_000), ..Message::default() };
+            ingest::decode(&message, &Format::Native, &limits).unwrap()[0].ended_at_ms()
+        });
     });
     group.finish();
 }

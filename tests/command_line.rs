@@ -46,6 +46,16 @@ fn wrong_usage_is_one_sentence_and_exit_code_2() {
         (vec!["generate", "--out", settings_folder], "is not empty"),
         (vec!["generate", "--out", "-"], "the azure2019 format needs a folder"),
         (vec!["generate", "--out", file, "--format", "events"], "is there already"),
+        (vec!["check", "--format", "aws"], "give a file of them with --sample FILE"),
+        (vec!["check", "--sample", file, "--format", "json"], "expected one of native, cloudevents, openwhisk, aws"),
+        (vec!["check", "--sample", "/nowhere"], "sample '/nowhere' can't be read"),
+        (vec!["check", "--sample", "/dev/null"], "sample '/dev/null' is empty"),
+        (vec!["check", "--set", "input.topics=a,b:openwisk"], "did you mean 'openwhisk'?"),
+        (vec!["pipeline", "--input", "a:mapping"], "setting 'input.mapping.app' is empty"),
+        (
+            vec!["check", "--set", "input.topics=a,a:aws"],
+            "setting 'input.topics' is 'a' twice: expected each topic once",
+        ),
         (vec!["check", "--log", "loud"], "--log 'loud' can't be read"),
     ];
     for (arguments, text) in cases {

@@ -98,13 +98,12 @@ pub struct GroupConsumer {
 
 impl GroupConsumer {
     /// Joins `group` for `topics`. Returns at once, whether a broker answers or not.
-    pub fn join(kafka: &Kafka, group: &str, topics: &[String]) -> Result<Self, Error> {
+    pub fn join(kafka: &Kafka, group: &str, topics: &[&str]) -> Result<Self, Error> {
         let mut options = client::options(kafka, &READING);
         options.set("group.id", group);
         let context = client::Context { health: Health::new("reading events", kafka), own: Changes::default() };
         let consumer: BaseConsumer<_> = options.create_with_context(context).map_err(Error::Client)?;
-        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
-        consumer.subscribe(&names).map_err(|source| Error::Subscribe { topic: topics.join(", "), source })?;
+        consumer.subscribe(topics).map_err(|source| Error::Subscribe { topic: topics.join(", "), source })?;
         let consumer = Self { consumer, asked: Cell::new(Instant::now()) };
         consumer.health().ask(consumer.consumer.client(), Duration::from_secs(2));
         Ok(consumer)

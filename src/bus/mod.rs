@@ -4,12 +4,16 @@ mod client;
 mod consumer;
 mod embedded;
 mod producer;
+#[cfg(feature = "avro")]
+mod schema_registry;
 mod topics;
 
 pub use client::{Health, check_options};
 pub use consumer::{Change, GroupConsumer, Position, TableConsumer};
 pub use embedded::Embedded;
 pub use producer::{Producer, Record, VERSION_HEADER};
+#[cfg(feature = "avro")]
+pub use schema_registry::{RegistryError, SchemaRegistry};
 pub use topics::{Wanted, ensure};
 
 use rdkafka::error::KafkaError;

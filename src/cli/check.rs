@@ -1,24 +1,35 @@
 //! `pilotlight check`
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 
 use crate::bus;
 use crate::config::Settings;
+use crate::ingest;
 use crate::policy::{Policy, Weight};
 
-use super::{Common, Format};
+use super::{Common, Usage, sample};
 
 /// Options of `check`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  pilotlight check\n  pilotlight check --config pilotlight.toml --format json")]
+#[command(after_help = "Examples:\n  pilotlight check\n  pilotlight check --config pilotlight.toml --format json\n  \
+                        pilotlight check --sample events.json --format openwhisk    what these events are read as")]
 pub(super) struct Options {
-    /// How to print it
-    #[arg(long, value_enum, default_value = "table")]
-    format: Format,
+    /// How to print it: table (the default) or json. With --sample, the format of its messages: native, cloudevents,
+    /// openwhisk, aws or mapping (the default is the setting input.format)
+    #[arg(long, value_name = "FORMAT", value_parser = PossibleValuesParser::new(FORMATS))]
+    format: Option<String>,
+    /// A file with a message, one a line, or a JSON array of them: print the invocations in them as canonical JSON
+    #[arg(long, value_name = "FILE")]
+    sample: Option<PathBuf>,
 }
+
+/// How the settings are printed, then the formats of messages.
+const FORMATS: [&str; 7] = ["table", "json", "native", "cloudevents", "openwhisk", "aws", "mapping"];
 
 /// What the settings would do.
 #[derive(Debug, Serialize)]
@@ -37,12 +48,26 @@ struct Report {
 
 pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
     let settings = common.settings(&[])?;
+    let format = options.format.as_deref();
+    if let Some(file) = &options.sample {
+        let name = format.unwrap_or(&settings.input.format);
+        if !ingest::Format::NAMES.contains(&name) {
+            let names = ingest::Format::NAMES.join(", ");
+            let text = format!("--format {name} is no format of messages: with --sample, expected one of {names}");
+            return Err(Usage(text).into());
+        }
+        return sample::run(&settings, file, &settings.input.format(name)?);
+    }
+    if let Some(name) = format.filter(|name| ingest::Format::NAMES.contains(name)) {
+        let text = format!("--format {name} says how messages look: give a file of them with --sample FILE");
+        return Err(Usage(text).into());
+    }
     bus::check_options(&settings.kafka)?;
     let policy = settings.policy.build()?;
     let report = Report::new(&settings, &policy);
-    match options.format {
-        Format::Json => println!("{}", serde_json::to_string(&report)?),
-        Format::Table => report.print(),
+    match format {
+        Some("json") => println!("{}", serde_json::to_string(&report)?),
+        _ => report.print(),
     }
     Ok(())
 }

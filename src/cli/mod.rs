@@ -7,6 +7,7 @@ mod generate;
 mod pipeline;
 mod replay;
 mod report;
+mod sample;
 mod simulate;
 mod site;
 mod up;

@@ -17,9 +17,11 @@ use super::{Common, block_on, finish_serving, parse_speed, site};
 /// Options of `pipeline`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  pilotlight pipeline --bootstrap-servers kafka:9092 --input invocations\n  \
-                        pilotlight pipeline --policy fixed:20m\n  pilotlight pipeline --budget-memory 64GB\n  pilotlight pipeline --speed 600    beside `replay --speed 600`")]
+                        pilotlight pipeline --input events:openwhisk\n  pilotlight pipeline --policy fixed:20m\n  \
+                        pilotlight pipeline --budget-memory 64GB\n  \
+                        pilotlight pipeline --speed 600    beside `replay --speed 600`")]
 pub(super) struct Options {
-    /// Input topics, comma-separated
+    /// Input topics, comma-separated, each TOPIC or TOPIC:FORMAT (native, cloudevents, openwhisk, aws, mapping)
     #[arg(long, value_name = "TOPICS")]
     input: Option<String>,
     /// The policy: fixed, hybrid, or one with parameters such as hybrid:range=2h

@@ -22,9 +22,9 @@ pub(super) fn pipeline_table(handle: &Handle) -> Table {
     Table {
         title: "Pilotlight: pipeline".to_owned(),
         note: "Counts since the start.".to_owned(),
-        header: ["events", "dead letters", "apps", "decisions"].map(str::to_owned).into(),
+        header: ["events", "skipped", "dead letters", "apps", "decisions"].map(str::to_owned).into(),
         rows: vec![
-            [counts.events, counts.dead_letters, counts.apps, counts.decisions]
+            [counts.events, counts.skipped, counts.dead_letters, counts.apps, counts.decisions]
                 .map(|count| thousands(count as f64))
                 .into(),
         ],

@@ -1,26 +1,140 @@
 //! `[input]`
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
-use super::{Error, Millis, ensure};
+use super::topics::ensure_name;
+use super::{Error, Millis, ensure, nearest};
+use crate::ingest::Format;
+use crate::ingest::format::Mapping;
 
 /// Where events come from.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
-    /// Topics with invocation events, keyed by app.
+    /// Topics with invocation events, keyed by app: `TOPIC`, or `TOPIC:FORMAT` where its format is another than the rest's.
     pub topics: Vec<String>,
+    /// Name of the format of all topics that name none.
+    pub format: String,
     /// Consumer group.
     pub group: String,
     /// Larger events are dead letters, bytes.
     pub max_event_bytes: usize,
     /// How far after its record's time an event may end.
     pub max_future: Millis,
+    /// URL of the schema registry for Avro; empty for none.
+    pub schema_registry: String,
+    /// How the format `mapping` reads events.
+    pub mapping: Arc<Mapping>,
+}
+
+/// A topic to read, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Source {
+    /// The topic.
+    pub topic: String,
+    /// The format of its events.
+    pub format: Format,
 }
 
 impl Input {
+    /// The topics, each with its format.
+    pub fn sources(&self) -> Result<Vec<Source>, Error> {
+        let source = |text: &String| match text.split_once(':') {
+            // No topic's name has a colon: Kafka refuses it.
+            Some((topic, format)) => {
+                Ok(Source { topic: topic.to_owned(), format: self.named("input.topics", text, format)? })
+            }
+            None => Ok(Source { topic: text.clone(), format: self.default_format()? }),
+        };
+        self.topics.iter().map(source).collect()
+    }
+
+    /// The format of that name; the settings of `mapping` are checked where it is the one.
+    pub fn format(&self, name: &str) -> Result<Format, Error> {
+        self.named("input.format", name, name)
+    }
+
+    fn default_format(&self) -> Result<Format, Error> {
+        self.format(&self.format)
+    }
+
+    fn named(&self, key: &str, found: &str, name: &str) -> Result<Format, Error> {
+        let format = Format::from_name(name, &self.mapping).ok_or_else(|| {
+            let names = Format::NAMES.join(", ");
+            let hint = nearest(name, Format::NAMES.into_iter());
+            let hint = hint.map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
+            let expected = format!("a format, one of {names}{hint}");
+            Error::BadValue { key: key.to_owned(), found: format!("'{found}'"), expected }
+        })?;
+        if let Format::Mapping(mapping) = &format {
+            mapping.check().map_err(|(field, found, expected)| Error::BadValue {
+                key: format!("input.mapping.{field}"),
+                found,
+                expected: expected.to_owned(),
+            })?;
+        }
+        Ok(format)
+    }
+
     pub(super) fn check(&self) -> Result<(), Error> {
         ensure(!self.topics.is_empty(), "input.topics", "empty", "at least one topic")?;
+        let sources = self.sources()?;
+        for (i, source) in sources.iter().enumerate() {
+            ensure_name("input.topics", &source.topic)?;
+            let again = sources[..i].iter().any(|before| before.topic == source.topic);
+            ensure(!again, "input.topics", format!("'{}' twice", source.topic), "each topic once")?;
+        }
+        let registry = &self.schema_registry;
+        if !registry.is_empty() {
+            let holds = registry.starts_with("http://");
+            ensure(holds, "input.schema_registry", format!("'{registry}'"), "a URL such as http://registry:8081")?;
+            let expected = "a pilotlight that reads Avro: build it with --features avro";
+            ensure(cfg!(feature = "avro"), "input.schema_registry", format!("'{registry}'"), expected)?;
+        }
         ensure(!self.group.is_empty(), "input.group", "empty", "the name of a consumer group")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Settings;
+    use crate::ingest::Format;
+
+    fn load(flags: &[(&str, &str)]) -> Result<Settings, String> {
+        let flags: Vec<_> = flags.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+        Settings::load(Some("/dev/null".as_ref()), &flags).map_err(|error| error.to_string())
+    }
+
+    const MAPPED: [(&str, &str); 4] = [
+        ("input.topics", "a, b:openwhisk, c:mapping"),
+        ("input.mapping.app", "/app"),
+        ("input.mapping.duration", "{ at = '/took', unit = 's' }"),
+        ("input.mapping.started_at", "/t"),
+    ];
+
+    #[test]
+    fn each_topic_has_its_format_or_that_of_all() {
+        let settings = load(&[&MAPPED[..], &[("input.format", "aws")]].concat()).unwrap();
+        let sources = settings.input.sources().unwrap();
+        let found: Vec<_> = sources.iter().map(|source| (source.topic.as_str(), source.format.name())).collect();
+        assert_eq!(found, [("a", "aws"), ("b", "openwhisk"), ("c", "mapping")]);
+        assert_eq!(sources[2].format, Format::Mapping(settings.input.mapping.clone()));
+    }
+
+    #[test]
+    fn errors_name_the_setting_and_the_nearest_format() {
+        for (key, value, message) in [
+            ("input.format", "cloudevent", "setting 'input.format' is 'cloudevent': expected a format, one of native,"),
+            ("input.topics", "a:awz", "did you mean 'aws'?"),
+            ("input.topics", "a b", "setting 'input.topics' is 'a b': expected 1 to 249 letters"),
+            ("input.mapping.ended_at", "/t", "setting 'input.mapping.started_at' is given with ended_at: expected one"),
+            ("input.mapping.memory", "{ at = '/m', unit = 's' }", "setting 'input.mapping.memory' is in the unit s"),
+            ("input.mapping.trigger", "{ at = ", "expected a string or an inline table of TOML"),
+        ] {
+            let error = load(&[&MAPPED[..], &[(key, value)]].concat()).unwrap_err();
+            assert!(error.contains(message), "{error}");
+        }
     }
 }

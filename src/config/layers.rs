@@ -106,11 +106,12 @@ fn set(settings: &mut Table, defaults: &Table, path: &str, text: &str, origin: &
             Value::Array(text.split(',').map(|item| Value::String(item.trim().to_owned())).collect())
         }
         Some(Value::Table(_)) => return Err(bad("one of the keys in this section")),
-        // A new runtime kind: numbers are numbers.
-        None if path.starts_with("agent.runtimes.") => {
-            let parsed = toml::from_str::<Table>(&format!("v = {text}")).ok();
-            parsed.and_then(|mut table| table.remove("v")).unwrap_or_else(|| Value::String(text.to_owned()))
+        // A rule of a mapping may be a table: { at = "/took", unit = "s" }.
+        Some(Value::String(_)) if path.starts_with("input.mapping.") && text.trim_start().starts_with('{') => {
+            inline(text).ok_or_else(|| bad("a string or an inline table of TOML"))?
         }
+        // A new runtime kind: numbers are numbers.
+        None if path.starts_with("agent.runtimes.") => inline(text).unwrap_or_else(|| Value::String(text.to_owned())),
         _ => Value::String(text.to_owned()),
     };
     let mut table = settings;
@@ -122,6 +123,11 @@ fn set(settings: &mut Table, defaults: &Table, path: &str, text: &str, origin: &
     }
     table.insert(name.to_owned(), value);
     Ok(())
+}
+
+/// Text as a value of TOML, if it is one.
+fn inline(text: &str) -> Option<Value> {
+    toml::from_str::<Table>(&format!("v = {text}")).ok()?.remove("v")
 }
 
 fn find<'a>(table: &'a Table, path: &str) -> Option<&'a Value> {

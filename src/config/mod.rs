@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 pub use agent::{Agent, RuntimeKind};
 pub use duration::{Millis, parse_ms, show_ms};
-pub use input::Input;
+pub use input::{Input, Source};
 pub use kafka::Kafka;
 pub use layers::{DEFAULTS, nearest};
 pub use policy::PolicySettings;

@@ -33,13 +33,17 @@ impl Topics {
             ("topics.dead_letters", &self.dead_letters),
         ];
         for (key, name) in names {
-            // The broker's own rule.
-            let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-            let holds = !name.is_empty() && name.len() <= 249 && name.chars().all(legal);
-            ensure(holds, key, format!("'{name}'"), "1 to 249 letters, digits, '.', '_' or '-'")?;
+            ensure_name(key, name)?;
         }
         ensure((1..=10_000).contains(&self.partitions), "topics.partitions", self.partitions, "1 to 10,000")?;
         let holds = self.replication == -1 || (1..=100).contains(&self.replication);
         ensure(holds, "topics.replication", self.replication, "-1 or 1 to 100")
     }
+}
+
+/// `Err` unless `name` can be that of a topic, by the broker's own rule.
+pub(super) fn ensure_name(key: &str, name: &str) -> Result<(), Error> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let holds = !name.is_empty() && name.len() <= 249 && name.chars().all(legal);
+    ensure(holds, key, format!("'{name}'"), "1 to 249 letters, digits, '.', '_' or '-'")
 }

@@ -1,11 +1,35 @@
-//! Step 1: bytes from the bus → invocation, or the reason why not. Pure.
+//! Step 1: bytes from the bus → invocations, or the reason why not. Pure.
 
 mod dead_letter;
 pub mod format;
 
 pub use dead_letter::{DeadLetter, Origin};
+pub use format::Format;
+
+use smallvec::SmallVec;
 
 use crate::model::{Code, Invocation};
+
+/// What one message holds: nearly always one invocation. None means that by its format's rules the message is about
+/// something else, such as a metric: it is counted as skipped, and is no dead letter. Several come from formats in which a
+/// message is a batch.
+pub type Invocations<'a> = SmallVec<[Invocation<'a>; 1]>;
+
+/// One message as the bus has it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Message<'a> {
+    /// Topic.
+    pub topic: &'a str,
+    /// Key, where there is one.
+    pub key: Option<&'a [u8]>,
+    /// Payload, where there is one.
+    pub payload: Option<&'a [u8]>,
+    /// Headers; may be left out where the format [does not read them](Format::reads_headers).
+    pub headers: &'a [(&'a str, &'a [u8])],
+    /// The time of its record, epoch ms: the sender's or the broker's, as the topic is set up. Unlike the reader's own
+    /// clock it is part of the log, so that reading the log again gives the same answer.
+    pub received_ms: Option<i64>,
+}
 
 /// Longest name of an app or function, bytes.
 pub const MAX_NAME_BYTES: usize = 512;
@@ -85,30 +109,28 @@ impl Reason {
     }
 }
 
-/// Reads one message. `received_ms` is the time of its record, which is the sender's or the broker's, as the topic is set
-/// up: unlike the reader's own clock it is part of the log, so that reading the log again gives the same answer.
-pub fn decode<'a>(
-    payload: Option<&'a [u8]>,
-    received_ms: Option<i64>,
-    limits: &Limits,
-) -> Result<Invocation<'a>, Reason> {
-    let payload = payload.filter(|payload| !payload.is_empty()).ok_or(Reason::Empty)?;
+/// Reads one message: all invocations in it, or, when one of them can't be read, the reason and none of them. So a
+/// message is either applied or a dead letter, never both, and a dead letter can be mended and sent again as a whole.
+pub fn decode<'a>(message: &Message<'a>, format: &Format, limits: &Limits) -> Result<Invocations<'a>, Reason> {
+    let payload = message.payload.filter(|payload| !payload.is_empty()).ok_or(Reason::Empty)?;
     if payload.len() > limits.max_event_bytes {
         return Err(Reason::TooLarge { found: payload.len(), limit: limits.max_event_bytes });
     }
-    let invocation = format::native::decode(payload)?;
-    check(&invocation)?;
-    if let Some(received_ms) = received_ms {
-        let ahead_ms = invocation.ended_at_ms() - received_ms;
-        if ahead_ms > limits.max_future_ms {
-            return Err(Reason::FarFuture { ahead_ms, limit_ms: limits.max_future_ms });
+    let invocations = format.read(format::unframed(payload), message)?;
+    for invocation in &invocations {
+        check(invocation)?;
+        if let Some(received_ms) = message.received_ms {
+            let ahead_ms = invocation.ended_at_ms() - received_ms;
+            if ahead_ms > limits.max_future_ms {
+                return Err(Reason::FarFuture { ahead_ms, limit_ms: limits.max_future_ms });
+            }
         }
     }
-    Ok(invocation)
+    Ok(invocations)
 }
 
 /// What no platform can mean, whatever the format.
-fn check(invocation: &Invocation) -> Result<(), Reason> {
+pub fn check(invocation: &Invocation) -> Result<(), Reason> {
     for (field, name) in [("app", &invocation.app), ("function", &invocation.function)] {
         if name.is_empty() || name.len() > MAX_NAME_BYTES {
             return Err(bad(field, format!("{} bytes long", name.len()), "1 to 512 bytes"));
@@ -155,17 +177,23 @@ mod tests {
     const LIMITS: Limits = Limits { max_event_bytes: 1000, max_future_ms: 300_000 };
     const GOOD: &str = r#"{"app":"a","function":"f","started_at_ms":1000,"duration_ms":2.5}"#;
 
+    /// Reads a native message that holds one invocation.
+    fn read(payload: &[u8], received_ms: Option<i64>) -> Result<Invocation<'_>, Reason> {
+        let message = Message { payload: Some(payload), received_ms, ..Message::default() };
+        decode(&message, &Format::Native, &LIMITS).map(|mut invocations| invocations.remove(0))
+    }
+
     fn reason(payload: &[u8]) -> String {
-        decode(Some(payload), Some(10_000), &LIMITS).unwrap_err().to_string()
+        read(payload, Some(10_000)).unwrap_err().to_string()
     }
 
     #[test]
     fn reads_the_required_and_the_optional() {
-        let invocation = decode(Some(GOOD.as_bytes()), Some(0), &LIMITS).unwrap();
+        let invocation = read(GOOD.as_bytes(), Some(0)).unwrap();
         assert_eq!((&*invocation.app, &*invocation.function, invocation.ended_at_ms()), ("a", "f", 1003));
         let full = r#"{"app":"a","function":"f","started_at_ms":1,"duration_ms":2,"trigger":"Timer","status":"ok",
             "temperature":"cold","code":{"uri":"file:///x"},"memory_mb":128,"new":{"in":["v2"]}}"#;
-        insta::assert_json_snapshot!(decode(Some(full.as_bytes()), None, &LIMITS).unwrap(), @r#"
+        insta::assert_json_snapshot!(read(full.as_bytes(), None).unwrap(), @r#"
         {
           "app": "a",
           "function": "f",
@@ -210,14 +238,14 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = decode(Some(&bytes), Some(0), &LIMITS);
+            let _ = read(&bytes, Some(0));
         }
 
         #[test]
         fn no_mutation_makes_it_panic(at in 0..GOOD.len(), byte in any::<u8>()) {
             let mut bytes = GOOD.as_bytes().to_vec();
             bytes[at] = byte;
-            let _ = decode(Some(&bytes), Some(0), &LIMITS);
+            let _ = read(&bytes, Some(0));
         }
     }
 }

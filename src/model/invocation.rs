@@ -80,9 +80,36 @@ impl<'a> Invocation<'a> {
         }
     }
 
+    /// The same invocation without the message that it came in.
+    pub fn into_owned(self) -> Invocation<'static> {
+        Invocation {
+            app: self.app.into_owned(),
+            function: self.function.into_owned(),
+            id: self.id.map(Text::into_owned),
+            tenant: self.tenant.map(Text::into_owned),
+            runtime: self.runtime.map(Text::into_owned),
+            node: self.node.map(Text::into_owned),
+            workflow: self.workflow.map(Text::into_owned),
+            parent: self.parent.map(Text::into_owned),
+            started_at_ms: self.started_at_ms,
+            duration_ms: self.duration_ms,
+            trigger: self.trigger,
+            init_ms: self.init_ms,
+            memory_mb: self.memory_mb,
+            status: self.status,
+            temperature: self.temperature,
+            code: self.code,
+        }
+    }
+
     /// End of the execution, epoch ms, rounded to the nearest.
     pub fn ended_at_ms(&self) -> i64 {
         self.started_at_ms.saturating_add(self.duration_ms.round() as i64)
+    }
+
+    /// The start of what ended at `ended_at_ms` (epoch ms) after `duration_ms`: [`Self::ended_at_ms`] gives the end again.
+    pub fn start_of(ended_at_ms: i64, duration_ms: f64) -> i64 {
+        ended_at_ms.saturating_sub(duration_ms.round() as i64)
     }
 }
 
@@ -165,14 +192,21 @@ pub enum Status {
     InitFailed,
 }
 
-impl<'de> Deserialize<'de> for Status {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(match &*Text::deserialize(deserializer)? {
+impl Status {
+    /// The status of a platform's own name for it; unknown names are [`Status::Error`].
+    pub fn from_name(name: &str) -> Self {
+        match name {
             "ok" | "success" => Status::Ok,
             "timeout" => Status::Timeout,
             "init_failed" => Status::InitFailed,
             _ => Status::Error,
-        })
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Status {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Text::deserialize(deserializer).map(|name| Self::from_name(&name))
     }
 }
 
@@ -188,13 +222,19 @@ pub enum Temperature {
     Warm,
 }
 
-fn known_temperature<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Temperature>, D::Error> {
-    let known = [Temperature::Cold, Temperature::Prewarmed, Temperature::Warm];
+/// For fields that name a temperature: a name that this version does not know says nothing.
+pub fn known_temperature<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Temperature>, D::Error> {
     let name = Option::<Text>::deserialize(deserializer)?;
-    Ok(name.and_then(|name| known.into_iter().find(|known| known.as_str() == &*name)))
+    Ok(name.and_then(|name| Temperature::from_name(&name)))
 }
 
 impl Temperature {
+    /// The temperature of that name, if there is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let known = [Temperature::Cold, Temperature::Prewarmed, Temperature::Warm];
+        known.into_iter().find(|known| known.as_str() == name)
+    }
+
     /// The name in events and in the `x-pilotlight-start` header.
     pub const fn as_str(self) -> &'static str {
         match self {

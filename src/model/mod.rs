@@ -6,7 +6,7 @@ mod text;
 mod window;
 
 pub use decision::{Decision, Expected, Regime, Successor, SuccessorOn, Version};
-pub use invocation::{Code, Invocation, Status, Temperature, Trigger};
+pub use invocation::{Code, Invocation, Status, Temperature, Trigger, known_temperature};
 pub use text::Text;
 pub use window::{Window, Windows};
 

@@ -11,13 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rdkafka::Message;
-use rdkafka::message::BorrowedMessage;
+use rdkafka::Message as _;
+use rdkafka::message::{BorrowedMessage, Headers};
+use smallvec::SmallVec;
 use tracing::{debug, info, warn};
 
 use crate::bus::{self, Change, GroupConsumer, Position, Producer, Record};
-use crate::config::Settings;
-use crate::ingest::{self, DeadLetter, Limits, Origin};
+use crate::config::{self, Settings, Source};
+use crate::ingest::{self, DeadLetter, Format, Limits, Message, Origin};
 use crate::model::{Decision, now_ms};
 use crate::policy::budget::ShardCurve;
 use crate::shutdown::Shutdown;
@@ -36,6 +37,13 @@ pub enum Error {
     /// The settings name no policy.
     #[error("setting 'policy.name': {0}")]
     Policy(#[from] crate::policy::SpecError),
+    /// The settings name no format.
+    #[error("{0}")]
+    Settings(#[from] config::Error),
+    /// The schema registry can't be used.
+    #[cfg(feature = "avro")]
+    #[error(transparent)]
+    Registry(#[from] bus::RegistryError),
     /// The bus can't be used.
     #[error(transparent)]
     Bus(#[from] bus::Error),
@@ -47,6 +55,7 @@ pub enum Error {
 /// The pipeline, ready to run.
 pub struct Pipeline {
     settings: Settings,
+    sources: Vec<Source>,
     decider: Decider,
     metrics: PipelineMetrics,
     status: Arc<Status>,
@@ -61,6 +70,7 @@ struct Status {
     ready: AtomicBool,
     events: AtomicU64,
     decisions: AtomicU64,
+    skipped: AtomicU64,
     dead_letters: AtomicU64,
     apps: AtomicU64,
 }
@@ -72,6 +82,8 @@ pub struct Counts {
     pub events: u64,
     /// Decisions published.
     pub decisions: u64,
+    /// Messages that hold no invocation by the rules of their format.
+    pub skipped: u64,
     /// Messages that became dead letters.
     pub dead_letters: u64,
     /// Apps in memory now.
@@ -89,6 +101,7 @@ impl Handle {
         Counts {
             events: self.0.events.load(Ordering::Relaxed),
             decisions: self.0.decisions.load(Ordering::Relaxed),
+            skipped: self.0.skipped.load(Ordering::Relaxed),
             dead_letters: self.0.dead_letters.load(Ordering::Relaxed),
             apps: self.0.apps.load(Ordering::Relaxed),
         }
@@ -101,10 +114,17 @@ impl Pipeline {
         bus::check_options(&settings.kafka)?;
         Ok(Self {
             decider: Decider::new(settings)?,
+            sources: settings.input.sources()?,
             settings: settings.clone(),
             metrics: PipelineMetrics::register(metrics),
             status: Arc::default(),
         })
+    }
+
+    /// The format of a topic's events.
+    fn format(&self, topic: &str) -> &Format {
+        let source = self.sources.iter().find(|source| source.topic == topic);
+        source.map_or(&Format::Native, |source| &source.format)
     }
 
     /// For looking at it while it runs.
@@ -120,13 +140,16 @@ impl Pipeline {
         }
         let producer = Producer::open(&self.settings.kafka, "publishing decisions")?;
         let input = &self.settings.input;
-        let consumer = GroupConsumer::join(&self.settings.kafka, &input.group, &input.topics)?;
+        let topics: Vec<_> = self.sources.iter().map(|source| source.topic.as_str()).collect();
+        let consumer = GroupConsumer::join(&self.settings.kafka, &input.group, &topics)?;
         let mut run = Run {
             limits: Limits { max_event_bytes: input.max_event_bytes, max_future_ms: input.max_future.0 },
             pipeline: &self,
             consumer: &consumer,
             producer: &producer,
             shutdown,
+            #[cfg(feature = "avro")]
+            registry: (!input.schema_registry.is_empty()).then(|| bus::SchemaRegistry::new(&input.schema_registry)),
             shards: Vec::new(),
             last: 0,
             joined: false,
@@ -156,6 +179,8 @@ struct Run<'a> {
     consumer: &'a GroupConsumer,
     producer: &'a Producer,
     shutdown: &'a Shutdown,
+    #[cfg(feature = "avro")]
+    registry: Option<bus::SchemaRegistry>,
     shards: Vec<(Position, Shard)>,
     /// The shard of the last message, which is mostly that of the next one.
     last: usize,
@@ -170,6 +195,7 @@ struct Run<'a> {
 struct Batch {
     events: u64,
     decisions: u64,
+    skipped: u64,
     dead_letters: u64,
     tombstones: u64,
     newest_ms: Option<i64>,
@@ -198,21 +224,53 @@ impl Run<'_> {
         self.batch.events += 1;
         let received_ms = message.timestamp().to_millis().filter(|ms| *ms > 0);
         self.batch.newest_ms = received_ms.or(self.batch.newest_ms);
-        let invocation = match ingest::decode(message.payload(), received_ms, &self.limits) {
-            Ok(invocation) => invocation,
+        let format = self.pipeline.format(message.topic());
+        let mut headers = Vec::new();
+        if format.reads_headers() {
+            let of_message = message.headers().into_iter().flat_map(Headers::iter);
+            headers.extend(of_message.map(|header| (header.key, header.value.unwrap_or_default())));
+        }
+        let payload = message.payload();
+        #[cfg(feature = "avro")]
+        let unpacked = match (&mut self.registry, payload) {
+            (Some(registry), Some(payload)) => match registry.unpack(payload, self.shutdown)? {
+                Ok(unpacked) => unpacked,
+                Err(reason) => return self.dead_letter(message, received_ms, &reason),
+            },
+            _ => None,
+        };
+        #[cfg(feature = "avro")]
+        let payload = unpacked.as_deref().or(payload);
+        let read = Message { topic: message.topic(), key: message.key(), payload, headers: &headers, received_ms };
+        let invocations = match ingest::decode(&read, format, &self.limits) {
+            Ok(invocations) => invocations,
             Err(reason) => return self.dead_letter(message, received_ms, &reason),
         };
+        self.batch.skipped += u64::from(invocations.is_empty());
         let decider = &self.pipeline.decider;
         let shard = self.shard(message.topic(), message.partition());
-        let decision = shard.apply(&invocation, message.offset(), decider);
-        let forgotten = shard.forget_silent(decider);
-        let repriced = shard.reprice(decider);
+        let mut decisions: SmallVec<[Decision; 1]> = SmallVec::new();
+        let mut forgotten = Vec::new();
+        let mut ended_at_ms = i64::MIN;
+        for invocation in &invocations {
+            ended_at_ms = ended_at_ms.max(invocation.ended_at_ms());
+            let Some(decision) = shard.apply(invocation, message.offset(), decider) else { continue };
+            // All of a message have one version, of which consumers keep the first that they see.
+            match decisions.iter_mut().find(|earlier| earlier.app == decision.app) {
+                Some(earlier) => *earlier = decision,
+                None => decisions.push(decision),
+            }
+        }
+        let mut repriced = None;
+        if !invocations.is_empty() {
+            forgotten = shard.forget_silent(decider);
+            repriced = shard.reprice(decider);
+        }
         // The event's time, so that a record that is published again is the same to the byte; but none that the broker
         // could find too far ahead, having taken the event itself.
-        let ended_at_ms = invocation.ended_at_ms();
         let timestamp_ms = received_ms.map_or(ended_at_ms, |received_ms| ended_at_ms.min(received_ms));
-        if let Some(decision) = decision {
-            self.publish(&decision, timestamp_ms)?;
+        for decision in &decisions {
+            self.publish(decision, timestamp_ms)?;
         }
         for app in forgotten {
             debug!(%app, "forgotten after long silence");
@@ -345,12 +403,14 @@ impl Run<'_> {
         }
         metrics.events.inc_by(batch.events);
         metrics.decisions.inc_by(batch.decisions);
+        metrics.skipped.inc_by(batch.skipped);
         metrics.tombstones.inc_by(batch.tombstones);
         if let Some(newest_ms) = batch.newest_ms {
             metrics.lag.set((now_ms() - newest_ms).max(0) as f64 / 1000.0);
         }
         status.events.fetch_add(batch.events, Ordering::Relaxed);
         status.decisions.fetch_add(batch.decisions, Ordering::Relaxed);
+        status.skipped.fetch_add(batch.skipped, Ordering::Relaxed);
         status.dead_letters.fetch_add(batch.dead_letters, Ordering::Relaxed);
     }
 }

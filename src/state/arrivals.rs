@@ -198,12 +198,9 @@ impl Arrivals {
         self.last_bin = bin as u16;
         self.idle_times = self.idle_times.saturating_add(times);
         self.idle_ms += idle_ms as f64 * f64::from(times);
-        for _ in 0..kept.series.min(times as usize) {
-            if self.series.len() >= kept.series {
-                self.series.remove(0);
-            }
-            self.series.push(idle_ms as f32);
-        }
+        let more = kept.series.min(times as usize);
+        self.series.drain(..(self.series.len() + more).saturating_sub(kept.series));
+        self.series.extend(std::iter::repeat_n(idle_ms as f32, more));
     }
 
     /// How much the app does, as it weighs at `now_ms`.

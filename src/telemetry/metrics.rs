@@ -56,6 +56,8 @@ pub struct Kind {
 pub struct PipelineMetrics {
     /// Messages read, good and bad.
     pub events: Counter,
+    /// Messages that hold no invocation by the rules of their format.
+    pub skipped: Counter,
     /// Messages that became dead letters, by kind of reason.
     pub dead_letters: Family<Kind, Counter>,
     /// Decisions published.
@@ -78,6 +80,8 @@ impl PipelineMetrics {
         let own = Self::default();
         metrics.with(|registry| {
             registry.register("events", "Messages read, good and bad", own.events.clone());
+            let help = "Messages about something else than an invocation, by the rules of their format";
+            registry.register("skipped", help, own.skipped.clone());
             registry.register("dead_letters", "Messages that could not be read, by reason", own.dead_letters.clone());
             registry.register("decisions", "Decisions published", own.decisions.clone());
             registry.register("tombstones", "Apps forgotten after long silence", own.tombstones.clone());

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::Message;
+use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -17,6 +19,17 @@ pub struct Record {
     pub key: String,
     pub payload: Option<Vec<u8>>,
     pub timestamp_ms: Option<i64>,
+}
+
+/// Makes topics of one partition each.
+pub fn create(bootstrap: &str, topics: &[&str]) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
+    let new: Vec<_> = topics.iter().map(|topic| NewTopic::new(topic, 1, TopicReplication::Fixed(1))).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for made in runtime.block_on(admin.create_topics(&new, &AdminOptions::new())).unwrap() {
+        made.unwrap();
+    }
 }
 
 /// All records of a topic, from its beginning to its present end, partition by partition.
@@ -83,10 +96,28 @@ impl Writer {
     }
 
     pub fn write(&self, topic: &str, key: &str, payload: &[u8]) {
+        self.send(BaseRecord::to(topic).key(key.as_bytes()).payload(payload));
+    }
+
+    /// Writes a record without a key, of a time of its own where that is given.
+    pub fn write_with(&self, topic: &str, headers: &[(&str, &[u8])], payload: &[u8], timestamp_ms: Option<i64>) {
+        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).payload(payload);
+        record.timestamp = timestamp_ms;
+        if !headers.is_empty() {
+            let none = OwnedHeaders::new_with_capacity(headers.len());
+            let headers =
+                headers.iter().fold(none, |all, (key, value)| all.insert(Header { key, value: Some(*value) }));
+            record = record.headers(headers);
+        }
+        self.send(record);
+    }
+
+    fn send(&self, mut record: BaseRecord<'_, [u8], [u8]>) {
         loop {
-            match self.0.send(BaseRecord::to(topic).key(key).payload(payload)) {
+            match self.0.send(record) {
                 Ok(()) => return,
-                Err((KafkaError::MessageProduction(rdkafka::types::RDKafkaErrorCode::QueueFull), _)) => {
+                Err((KafkaError::MessageProduction(rdkafka::types::RDKafkaErrorCode::QueueFull), back)) => {
+                    record = back;
                     self.0.poll(Duration::from_millis(10));
                 }
                 Err((error, _)) => panic!("{error}"),
