@@ -5,6 +5,9 @@
 
 mod support;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
 use support::program::run;
 
 /// Hybrid, and frontier along its curve: prices in steps of √2, from where it is much cheaper to where it is dearer.
@@ -28,12 +31,14 @@ struct Costs {
     p75: f64,
 }
 
-/// Idle memory, avoidable cold starts and idle memory, each against hybrid's.
 fn ratios(arguments: &[&str], few: bool) -> Option<[f64; 3]> {
-    let trace = support::trace("azure2019-d07-sample")?;
+    Some(ratios_on(&support::trace("azure2019-d07-sample")?, arguments, &policies(few)))
+}
+
+/// Idle memory, avoidable cold starts and idle memory, each against hybrid's, which is the first policy.
+fn ratios_on(trace: &Path, arguments: &[&str], policies: &[String]) -> [f64; 3] {
     let mut all = vec!["simulate", trace.to_str().unwrap(), "--format", "json"];
     all.extend(arguments);
-    let policies = policies(few);
     all.extend(policies.iter().flat_map(|policy| ["--policy", policy]));
     let output = run(&all);
     let outcomes: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
@@ -58,7 +63,7 @@ fn ratios(arguments: &[&str], few: bool) -> Option<[f64; 3]> {
         least(&|costs| costs.p75 <= hybrid.p75, &|costs| costs.idle / hybrid.idle),
     ];
     println!("{arguments:?}: idle memory, avoidable cold starts, idle memory, each of hybrid's: {ratios:.3?}");
-    Some(ratios)
+    ratios
 }
 
 #[test]
@@ -90,4 +95,54 @@ fn the_whole_curve_and_five_seeds() {
     let medians = [median(0), median(1), median(2)];
     println!("medians of 5 seeds: {medians:.3?}");
     assert!(medians[0] <= 0.65 && medians[1] <= 0.22 && medians[2] <= 0.85, "{medians:?}");
+}
+
+/// Apps by the triggers of their functions, as frontier learns of them.
+fn class(triggers: &BTreeSet<&str>) -> &'static str {
+    match (triggers.contains("timer"), triggers.len()) {
+        (true, 1) => "timers",
+        (true, _) => "timers among others",
+        (false, 1) if triggers.contains("http") => "http",
+        (false, 1) if triggers.contains("queue") => "queue",
+        _ => "others",
+    }
+}
+
+/// `cargo test --release --test beats_hybrid -- --ignored --nocapture generated`
+#[test]
+#[ignore = "takes minutes without --release; prints the figures in docs/policies.md"]
+fn on_every_generated_class() {
+    let folder = tempfile::tempdir().unwrap();
+    let all = folder.path().join("all");
+    run(&["generate", "--apps", "3000", "--days", "7", "--seed", "2", "--out", all.to_str().unwrap()]);
+    let read = |name: &std::ffi::OsStr| std::fs::read_to_string(all.join(name)).unwrap();
+    let names: BTreeSet<_> = std::fs::read_dir(&all).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let (counts, others): (Vec<_>, Vec<_>) =
+        names.iter().partition(|name| name.to_str().unwrap().starts_with("invocations"));
+    let days: Vec<String> = counts.iter().map(|name| read(name)).collect();
+    // HashOwner, HashApp, HashFunction, Trigger, 1, 2, ...
+    let column = |line: &'_ str, which: usize| line.split(',').nth(which).unwrap().to_owned();
+    let mut triggers: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for line in days.iter().flat_map(|day| day.lines().skip(1)) {
+        triggers.entry(column(line, 1)).or_default().insert(line.split(',').nth(3).unwrap());
+    }
+    let mut policies = vec!["hybrid".to_owned()];
+    let prices = (0..22).map(|step| (25.0 * 2_f64.powf(f64::from(step) / 2.0)).round());
+    policies.extend(prices.clone().map(|price| format!("frontier:price={price}GBs")));
+    policies.extend(prices.skip(4).take(14).map(|price| format!("frontier:price={price}GBs,weight=app")));
+    for class_name in triggers.values().map(class).collect::<BTreeSet<_>>() {
+        let only = folder.path().join(class_name);
+        std::fs::create_dir(&only).unwrap();
+        for name in &others {
+            std::fs::copy(all.join(name), only.join(name)).unwrap();
+        }
+        for (name, day) in counts.iter().zip(&days) {
+            let is_in = |(row, line): &(usize, &str)| *row == 0 || class(&triggers[&column(line, 1)]) == class_name;
+            let lines = day.lines().enumerate().filter(is_in).map(|(_, line)| format!("{line}\n"));
+            std::fs::write(only.join(name), lines.collect::<String>()).unwrap();
+        }
+        print!("{class_name}: ");
+        let ratios = ratios_on(&only, &[], &policies);
+        assert!(ratios.iter().all(|ratio| *ratio <= 1.0), "{class_name}: {ratios:?}");
+    }
 }

@@ -31,7 +31,7 @@ enum Steps<'a> {
 
 #[derive(Debug, Clone)]
 enum Entry {
-    Policy { account: Option<Account>, lessons: Vec<Lesson> },
+    Policy { account: Option<Box<Account>>, lessons: Vec<Lesson> },
     Oracle { times: IdleTimes, kind: OracleKind, price_mb_s: f64 },
 }
 
@@ -84,7 +84,8 @@ impl<'a> Lane<'a> {
                             }
                             (Some(account), Step::Run(run)) => account.run(&mut learner, run),
                             (empty, Step::One { start_ms, end_ms, trigger }) => {
-                                *empty = Some(Account::open(planner, *start_ms, *end_ms, *trigger, self.memory_mb));
+                                let account = Account::open(planner, *start_ms, *end_ms, *trigger, self.memory_mb);
+                                *empty = Some(Box::new(account));
                             }
                             // A run comes after one invocation at least.
                             (None, Step::Run(_)) => {}
@@ -109,7 +110,7 @@ impl<'a> Lane<'a> {
     /// What the policy at `place` made of it so far, if it is one and the app was invoked.
     pub fn account(&self, place: usize) -> Option<&Account> {
         match &self.entries[place] {
-            Entry::Policy { account, .. } => account.as_ref(),
+            Entry::Policy { account, .. } => account.as_deref(),
             Entry::Oracle { .. } => None,
         }
     }
