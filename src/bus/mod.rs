@@ -9,7 +9,7 @@ mod topics;
 pub use client::{Health, check_options};
 pub use consumer::{Change, GroupConsumer, Position, TableConsumer};
 pub use embedded::Embedded;
-pub use producer::{Producer, Record, VERSION_HEADER};
+pub use producer::{Producer, Receipt, Record, VERSION_HEADER};
 pub use topics::{Wanted, ensure};
 
 use rdkafka::error::KafkaError;
@@ -37,6 +37,16 @@ pub enum Error {
     Subscribe {
         /// The topics.
         topic: String,
+        /// Why not.
+        source: KafkaError,
+    },
+    /// A partition whose offsets the broker does not tell.
+    #[error("the offsets of {topic}/{partition} can't be asked for: {source}")]
+    Offsets {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
         /// Why not.
         source: KafkaError,
     },

@@ -8,7 +8,7 @@ mod window;
 pub use decision::{Decision, Expected, Regime, Successor, SuccessorOn, Version};
 pub use invocation::{Code, Invocation, Status, Temperature, Trigger};
 pub use text::Text;
-pub use window::{Window, Windows};
+pub use window::{Window, Windows, window_columns};
 
 /// Memory of an app that never told its own, in MB: the median of the published maxima (`Serverless in the Wild`,
 /// §3.5).

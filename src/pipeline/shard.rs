@@ -10,9 +10,13 @@ use crate::state::{AppState, AppTable, Observed};
 /// What all shards share.
 #[derive(Debug, Clone)]
 pub struct Decider {
-    policy: Policy,
+    pub(super) policy: Policy,
+    /// The policy in words, to tell whether state was made under another one.
+    pub(super) policy_words: String,
     rules: Rules,
     forget_after_ms: i64,
+    stretch_events: u64,
+    stretch_ms: i64,
 }
 
 impl Decider {
@@ -20,14 +24,12 @@ impl Decider {
     pub fn new(settings: &Settings) -> Result<Self, SpecError> {
         Ok(Self {
             policy: settings.policy.build()?,
+            policy_words: settings.policy.in_words(),
             rules: Rules::new(settings),
             forget_after_ms: settings.publish.forget_after.0,
+            stretch_events: settings.checkpoint.events,
+            stretch_ms: settings.checkpoint.every.0,
         })
-    }
-
-    /// The version of what rests on the events up to `position`.
-    pub fn version(&self, position: i64) -> Version {
-        Version { epoch: self.rules.epoch, position }
     }
 
     /// Silent apps are looked for so often.
@@ -36,22 +38,27 @@ impl Decider {
     }
 }
 
-/// The apps of one partition.
+/// The apps of one partition. All of it goes into a checkpoint: see [`super::saved`].
 #[derive(Debug)]
 pub struct Shard {
-    planner: Planner,
-    apps: AppTable<Entry>,
+    /// First part of the versions of its decisions.
+    pub(super) epoch: u64,
+    pub(super) planner: Planner,
+    pub(super) apps: AppTable<Entry>,
     /// The latest end of an execution seen: what "now" is for the silence of an app.
-    watermark_ms: i64,
+    pub(super) watermark_ms: i64,
     /// When to look for silent apps next.
-    sweep_at_ms: i64,
+    pub(super) sweep_at_ms: i64,
+    /// Events since the last stretch ended, and the watermark then.
+    pub(super) stretch_events: u64,
+    pub(super) stretch_began_ms: i64,
 }
 
-#[derive(Debug)]
-struct Entry {
-    state: AppState,
-    in_force: InForce,
-    published: Published,
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    pub(super) state: AppState,
+    pub(super) in_force: InForce,
+    pub(super) published: Published,
 }
 
 /// Silent apps are looked for so many times in the span after which one is forgotten.
@@ -59,8 +66,11 @@ const SWEEPS: i64 = 14;
 
 impl Shard {
     /// No apps yet.
-    pub fn new(decider: &Decider) -> Self {
+    pub fn new(decider: &Decider, epoch: u64) -> Self {
         Self {
+            epoch,
+            stretch_events: 0,
+            stretch_began_ms: 0,
             planner: Planner::new(decider.policy.clone()),
             apps: AppTable::default(),
             watermark_ms: 0,
@@ -74,6 +84,8 @@ impl Shard {
         // One event with a clock far ahead must not make all other apps look silent.
         let step_ms = if self.watermark_ms == 0 { i64::MAX } else { decider.sweep_every_ms() };
         self.watermark_ms = now_ms.min(self.watermark_ms.saturating_add(step_ms)).max(self.watermark_ms);
+        self.stretch_events += 1;
+        let version = self.version(position);
         let (name, rules, planner) = (&*invocation.app, &decider.rules, &mut self.planner);
         let start_ms = invocation.started_at_ms;
 
@@ -82,7 +94,7 @@ impl Shard {
             let in_force = planner.plan(&state.arrivals, state.memory_mb_or(rules.default_memory_mb));
             let published = publish::summary(&state, &in_force.plan, now_ms, rules);
             let entry = self.apps.insert(name, Entry { state, in_force, published });
-            return Some(entry.decision(name, position, now_ms, decider));
+            return Some(entry.decision(name, version, now_ms, decider));
         };
 
         if let Observed::Idle(idle_ms) = entry.state.arrivals.observe(start_ms) {
@@ -111,7 +123,23 @@ impl Shard {
             }
         };
         entry.published = due?;
-        Some(entry.decision(name, position, now_ms, decider))
+        Some(entry.decision(name, version, now_ms, decider))
+    }
+
+    /// The version of what rests on the events up to `position`.
+    pub fn version(&self, position: i64) -> Version {
+        Version { epoch: self.epoch, position }
+    }
+
+    /// Whether a stretch ended with the event just applied: so many events, or so much of their time. That depends on
+    /// nothing but the events, so what may change only now and then changes here, and is part of the state.
+    pub fn stretch_ends(&mut self, decider: &Decider) -> bool {
+        let ends = self.stretch_events >= decider.stretch_events
+            || self.watermark_ms - self.stretch_began_ms >= decider.stretch_ms;
+        if ends {
+            (self.stretch_events, self.stretch_began_ms) = (0, self.watermark_ms);
+        }
+        ends
     }
 
     /// Forgets the apps that were silent for too long, and returns their names. Cheap to call after every event: it
@@ -138,8 +166,8 @@ impl Entry {
         planner.renew(&mut self.in_force, &self.state.arrivals, memory_mb);
     }
 
-    fn decision(&self, name: &str, position: i64, now_ms: i64, decider: &Decider) -> Decision {
-        publish::decision(name, &self.state, &decider.policy, &self.published, position, now_ms, &decider.rules)
+    fn decision(&self, name: &str, version: Version, now_ms: i64, decider: &Decider) -> Decision {
+        publish::decision(name, &self.state, &decider.policy, &self.published, version, now_ms, &decider.rules)
     }
 }
 
@@ -154,7 +182,7 @@ mod tests {
         let mut flags: Vec<_> = flags.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
         flags.push(("policy.name", "hybrid".to_owned()));
         let decider = Decider::new(&Settings::load(Some("/dev/null".as_ref()), &flags).unwrap()).unwrap();
-        let shard = Shard::new(&decider);
+        let shard = Shard::new(&decider, 0);
         (decider, shard)
     }
 

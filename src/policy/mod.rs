@@ -15,8 +15,9 @@ pub use planner::{InForce, Planner, forecast_series};
 pub use spec::{NAMES, SpecError, parse};
 pub(crate) use spec::{parse_memory_mb, parse_price_mb_s};
 
+use crate::checkpoint::Columns;
 use crate::forecast::Forecast;
-use crate::model::{Regime, Windows};
+use crate::model::{Regime, Windows, window_columns};
 use crate::state::{Arrivals, Kept, Shape};
 
 /// What was seen weighs so much of it a day later: half after three days, a twentieth after two weeks.
@@ -36,7 +37,7 @@ pub enum Policy {
 }
 
 /// When to keep an app loaded, and by which rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     /// The rule.
     pub regime: Regime,
@@ -98,6 +99,15 @@ impl Policy {
             Policy::Hybrid(hybrid) => Policy::Hybrid(hybrid.sped_up(speed)),
             Policy::Frontier(frontier) => Policy::Frontier(frontier.sped_up(speed)),
         }
+    }
+}
+
+impl Plan {
+    fn columns(&mut self, columns: &mut impl Columns) {
+        self.regime.column("plan_regime", columns);
+        window_columns(&mut self.windows, ["plan_from_ms", "plan_until_ms"], columns);
+        columns.number("plan_steady_for", &mut self.steady_for);
+        columns.flag("plan_rests_on_last_end", &mut self.rests_on_last_end);
     }
 }
 

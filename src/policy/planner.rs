@@ -1,5 +1,6 @@
 //! A policy at work on the apps of one partition: it plans for each, and learns from all.
 
+use crate::checkpoint::Columns;
 use crate::forecast::{Forecast, forecast, fresh};
 use crate::state::{Arrivals, Kept};
 
@@ -16,7 +17,7 @@ pub struct Planner {
 }
 
 /// A plan that is in force, and for how much longer.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct InForce {
     /// The plan.
     pub plan: Plan,
@@ -38,6 +39,12 @@ impl Planner {
     /// Knows nothing yet.
     pub fn new(policy: Policy) -> Self {
         Self { kept: policy.kept(), policy, priors: Box::default(), began_ms: None }
+    }
+
+    /// What it learned, as columns of a row of its own.
+    pub fn columns(&mut self, columns: &mut impl Columns) {
+        columns.optional("began_ms", &mut self.began_ms);
+        self.priors.columns(columns);
     }
 
     /// What it wants to be kept of an app's arrivals.
@@ -113,6 +120,23 @@ impl InForce {
     /// How many of `times` idle times to come fall under this plan, at least 1.
     pub fn covers(&self, times: u32) -> u32 {
         times.min(self.plan.steady_for.saturating_sub(self.used).saturating_add(1))
+    }
+
+    /// As columns.
+    pub fn columns(&mut self, columns: &mut impl Columns) {
+        self.plan.columns(columns);
+        columns.number("plan_used", &mut self.used);
+        columns.number("plan_day", &mut self.day);
+        let mut phase_ms = self.place.map(|place| place.phase_ms);
+        let mut busy_ms = self.place.map(|place| place.busy_ms);
+        columns.optional("plan_phase_ms", &mut phase_ms);
+        columns.optional("plan_busy_ms", &mut busy_ms);
+        self.place = phase_ms.zip(busy_ms).map(|(phase_ms, busy_ms)| Place { phase_ms, busy_ms });
+    }
+
+    /// Makes it hold no longer, whatever comes next.
+    pub const fn end(&mut self) {
+        self.day = i32::MIN;
     }
 
     /// Counts down by `times` idle times.

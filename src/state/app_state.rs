@@ -1,11 +1,12 @@
 //! What is known of one app.
 
+use crate::checkpoint::Columns;
 use crate::model::{Code, Invocation};
 
 use super::{Arrivals, Concurrency, Kept, Observed};
 
 /// All that is known of one app.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct AppState {
     /// When it is invoked.
     pub arrivals: Arrivals,
@@ -65,6 +66,15 @@ impl AppState {
         self.memory_mb().unwrap_or(default_mb)
     }
 
+    /// As columns.
+    pub fn columns(&mut self, columns: &mut impl Columns) {
+        self.arrivals.columns(columns);
+        self.concurrency.columns(columns);
+        let mut traits = self.traits.take().map_or_else(Traits::default, |traits| *traits);
+        traits.columns(columns);
+        self.traits = (traits != Traits::default()).then(|| Box::new(traits));
+    }
+
     fn learn_traits(&mut self, invocation: &Invocation) {
         if invocation.runtime.is_none() && invocation.memory_mb.is_none() && invocation.code.is_none() {
             return;
@@ -85,6 +95,19 @@ impl AppState {
             traits.code = Some(code.clone());
             traits.code_revision += 1;
         }
+    }
+}
+
+impl Traits {
+    fn columns(&mut self, columns: &mut impl Columns) {
+        columns.text("runtime", &mut self.runtime);
+        columns.optional("memory_mb", &mut self.memory_mb);
+        let Code { uri, sha256 } = self.code.take().unwrap_or_default();
+        let (mut uri, mut sha256) = (Some(uri).filter(|uri| !uri.is_empty()), sha256);
+        columns.text("code_uri", &mut uri);
+        columns.text("code_sha256", &mut sha256);
+        self.code = uri.map(|uri| Code { uri, sha256 });
+        columns.number("code_revision", &mut self.code_revision);
     }
 }
 

@@ -54,6 +54,11 @@ impl<T> AppTable<T> {
         self.apps.is_empty()
     }
 
+    /// All apps, in no particular order, to change.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut T)> {
+        self.apps.iter_mut().map(|(app, value)| (&**app, value))
+    }
+
     /// All apps, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
         self.apps.iter().map(|(app, value)| (&**app, value))

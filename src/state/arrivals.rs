@@ -1,11 +1,12 @@
 //! When an app is invoked: all that is known of it.
 
+use crate::checkpoint::Columns;
 use crate::model::Trigger;
 
 use super::{Clock, IdleHistogram, Shape};
 
 /// What a policy wants to be kept of every app's arrivals.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct Kept {
     /// Bins of the idle times.
     pub shape: Shape,
@@ -48,7 +49,7 @@ pub struct Novelty {
 }
 
 /// When an app is invoked.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Arrivals {
     /// Idle times by length.
     pub idle: IdleHistogram,
@@ -192,6 +193,23 @@ impl Arrivals {
         self.triggers.class()
     }
 
+    /// As columns.
+    pub(super) fn columns(&mut self, columns: &mut impl Columns) {
+        columns.number("last_start_ms", &mut self.last_start_ms);
+        columns.number("last_end_ms", &mut self.last_end_ms);
+        columns.number("idle_times", &mut self.idle_times);
+        columns.number("idle_ms", &mut self.idle_ms);
+        columns.number("triggers", &mut self.triggers.0);
+        columns.number("last_bin", &mut self.last_bin);
+        columns.number("day", &mut self.day);
+        columns.list("idle_series_ms", &mut self.series);
+        columns.array("foretold", &mut self.foretold);
+        self.idle.columns(columns);
+        self.idle_novelty.columns(["idle_new", "idle_since"], columns);
+        self.clock.columns(columns);
+        self.clock_novelty.columns(["clock_new", "clock_since"], columns);
+    }
+
     fn score(&mut self, bin: usize, kept: &Kept) {
         let by_histogram = if self.idle_times == 0 {
             0.0
@@ -226,6 +244,11 @@ impl Kept {
 }
 
 impl Novelty {
+    fn columns(&mut self, [new, since]: [&'static str; 2], columns: &mut impl Columns) {
+        columns.number(new, &mut self.new);
+        columns.number(since, &mut self.since);
+    }
+
     const fn count(&mut self, new: bool, times: u32) {
         if new {
             self.new += 1;

@@ -4,6 +4,8 @@
 //! starts do not: one that fires every 5 minutes starts 5 minutes of the clock after its last start, wherever in its
 //! minute that was.
 
+use crate::checkpoint::Columns;
+
 /// Different steps remembered; an app with more of them has no schedule.
 const STEPS: usize = 24;
 /// Parts of a minute that are told apart.
@@ -105,6 +107,14 @@ impl Clock {
         }
         below[SLOTS + 1] = below[SLOTS];
         Phases { below }
+    }
+
+    /// As columns.
+    pub(super) fn columns(&mut self, columns: &mut impl Columns) {
+        columns.pairs(["clock_minutes", "clock_weights"], &mut self.steps);
+        columns.number("clock_weight", &mut self.weight);
+        columns.array("clock_slots", &mut self.slots);
+        columns.number("clock_slots_weight", &mut self.slots_weight);
     }
 
     /// Makes all that was counted weigh `factor` of what it does.

@@ -42,6 +42,8 @@ impl Program {
         let listen = format!("127.0.0.1:{}", free_port());
         let child = command(arguments)
             .args(["--listen", &listen])
+            // For checkpoints: each program has its own, unless a test says otherwise.
+            .env("XDG_DATA_HOME", folder.path())
             .stdout(file.try_clone().unwrap())
             .stderr(file)
             .spawn()
