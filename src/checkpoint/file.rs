@@ -17,7 +17,8 @@ use sha2::{Digest, Sha256};
 use super::store::Name;
 
 /// The layout that this version writes. It reads all earlier ones: columns that they lack keep their defaults.
-pub const SCHEMA: u32 = 1;
+/// Grows when an earlier version would misread it. 2: `invocations`.
+pub const SCHEMA: u32 = 2;
 
 /// Key of [`About`] in the file's metadata, as JSON.
 const ABOUT: &str = "pilotlight.checkpoint";
@@ -89,10 +90,9 @@ pub fn encode(snapshot: &Snapshot) -> Result<Vec<u8>, ArrowError> {
     let metadata = [(ABOUT.to_owned(), about), (PARTITION.to_owned(), partition)].into();
     let fields = snapshot.apps.first().map_or_else(Default::default, |batch| batch.schema_ref().fields().clone());
     let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
-    let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
-    let mut writer = FileWriter::try_new_with_options(Vec::new(), &schema, options)?;
+    let mut writer = FileWriter::try_new_with_options(Vec::new(), &schema, options()?)?;
     for batch in &snapshot.apps {
-        writer.write(&batch.clone().with_schema(Arc::clone(&schema))?)?;
+        writer.write(&RecordBatch::try_new(Arc::clone(&schema), batch.columns().to_vec())?)?;
     }
     writer.write_metadata(CHECKSUM, format!("{DIGITS_AFTER}{:0DIGITS$}", 0));
     let mut bytes = writer.into_inner()?;
@@ -135,9 +135,13 @@ pub fn decode(mut bytes: Vec<u8>) -> Result<Snapshot, Unusable> {
 
 fn stream(batches: &[RecordBatch]) -> Result<Vec<u8>, ArrowError> {
     let schema = batches.first().map_or_else(|| Arc::new(Schema::empty()), RecordBatch::schema);
-    let mut writer = StreamWriter::try_new(Vec::new(), &schema)?;
+    let mut writer = StreamWriter::try_new_with_options(Vec::new(), &schema, options()?)?;
     batches.iter().try_for_each(|batch| writer.write(batch))?;
     writer.into_inner()
+}
+
+fn options() -> Result<IpcWriteOptions, ArrowError> {
+    IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))
 }
 
 /// Where the digits of the checksum stand.

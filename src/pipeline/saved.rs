@@ -41,6 +41,10 @@ impl Shard {
             columns.text("app", &mut app);
             let mut entry = Entry::default();
             entry.columns(columns);
+            if snapshot.about.schema < 2 {
+                // They were not counted: these are known.
+                entry.state.invocations = u64::from(entry.state.arrivals.idle_times) + 1;
+            }
             if other_policy {
                 entry.in_force.end();
             }

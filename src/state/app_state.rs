@@ -8,6 +8,8 @@ use super::{Arrivals, Concurrency, Kept, Observed};
 /// All that is known of one app.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AppState {
+    /// Invocations ever seen.
+    pub invocations: u64,
     /// When it is invoked.
     pub arrivals: Arrivals,
     /// Overlapping executions.
@@ -34,6 +36,7 @@ impl AppState {
     pub fn first(invocation: &Invocation, silence_ms: i64, kept: &Kept) -> Self {
         let (start_ms, end_ms) = (invocation.started_at_ms, invocation.ended_at_ms());
         let mut state = Self {
+            invocations: 1,
             arrivals: Arrivals::first(start_ms, end_ms, silence_ms, invocation.trigger, kept),
             concurrency: Concurrency::default(),
             traits: None,
@@ -47,6 +50,7 @@ impl AppState {
     pub fn apply(&mut self, invocation: &Invocation, kept: &Kept) -> Observed {
         let (start_ms, end_ms) = (invocation.started_at_ms, invocation.ended_at_ms());
         let observed = self.arrivals.apply(start_ms, end_ms, kept);
+        self.invocations += 1;
         self.arrivals.triggers.add(invocation.trigger);
         match observed {
             Observed::Idle(_) => self.concurrency.begin_period(start_ms, end_ms),
@@ -68,6 +72,7 @@ impl AppState {
 
     /// As columns.
     pub fn columns(&mut self, columns: &mut impl Columns) {
+        columns.number("invocations", &mut self.invocations);
         self.arrivals.columns(columns);
         self.concurrency.columns(columns);
         let mut traits = self.traits.take().map_or_else(Traits::default, |traits| *traits);

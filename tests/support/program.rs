@@ -120,6 +120,12 @@ impl Program {
         (status.code(), self.logs())
     }
 
+    /// Waits until it ends by itself: its exit code and what it printed.
+    pub fn wait_for_end(mut self) -> (Option<i32>, String) {
+        let status = wait_for("an end by itself", Duration::from_secs(60), || self.child.try_wait().unwrap());
+        (status.code(), self.logs())
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
