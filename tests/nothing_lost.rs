@@ -121,13 +121,17 @@ fn the_end_is_that_of_an_undisturbed_run() {
     let began = Instant::now();
     let counts = std::thread::scope(|scope| {
         let writing = scope.spawn(|| write(&bootstrap, plan.events));
-        for disturbance in disturbances {
+        let parts = disturbances.len() as u64 + 1;
+        for (i, disturbance) in disturbances.into_iter().enumerate() {
+            let read = || disturbed.offsets("disturbed", TOPIC);
+            let events = plan.events * i as u64 / parts;
+            wait_for("progress", plan.patience, || (read() >= events).then_some(()));
             // The moment is what is random here; there is nothing to wait for.
-            std::thread::sleep(Duration::from_millis(random.random_range(200..3_000)));
-            eprintln!("{:>6.1?}  {disturbance:?}  read: {}", began.elapsed(), disturbed.offsets("disturbed", TOPIC));
+            std::thread::sleep(Duration::from_millis(random.random_range(0..3_000)));
+            eprintln!("{:>6.1?}  {disturbance:?}  read: {}", began.elapsed(), read());
             match disturbance {
                 Disturbance::Kill => {
-                    drop(first);
+                    first.kill();
                     first = instance("first", "disturbed", &disturbed);
                     if random.random_bool(0.5) {
                         first.wait_ready();

@@ -169,6 +169,11 @@ impl GroupConsumer {
         assign(&self.consumer, false, &partitions);
     }
 
+    /// The id of the Kafka cluster, where it tells one.
+    pub fn cluster_id(&self, timeout: Duration) -> Option<String> {
+        self.consumer.client().fetch_cluster_id(timeout)
+    }
+
     /// The offsets of a partition's first event and of the one to come. Blocks for at most `timeout`.
     pub fn watermarks(&self, Position { topic, partition }: &Position, timeout: Duration) -> Result<Log, Error> {
         self.consumer

@@ -34,6 +34,9 @@ const DIGITS: usize = 64;
 pub struct About {
     /// Layout of the file.
     pub schema: u32,
+    /// Id of the Kafka cluster that the offset belongs to, where known.
+    #[serde(default)]
+    pub cluster: Option<String>,
     /// Topic.
     pub topic: String,
     /// Partition.

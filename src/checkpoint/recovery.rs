@@ -72,7 +72,11 @@ pub fn next_step(found: &[Found], log: Log, least_epoch: u64) -> Step {
         let Name { offset, .. } = *name;
         match health {
             Health::Damaged => continue,
-            Health::Newer(why) => return Step::Refuse(format!("checkpoint {name} can't be used: {why}")),
+            Health::Newer(why) => {
+                return Step::Refuse(format!(
+                    "checkpoint {name} can't be used: {why}; start that version, or delete it"
+                ));
+            }
             _ if offset < log.low => {
                 return raised(format!("the log begins at offset {}, and the checkpoint stands at {offset}", log.low));
             }
@@ -155,8 +159,8 @@ mod tests {
     fn a_later_version_is_not_overruled() {
         let newer = Health::Newer("its schema is 9, and this version reads up to 2".to_owned());
         let found = found(&[(0, 900, newer), (0, 800, Sound)]);
-        let said =
-            "checkpoint 0-00000000000000000900.arrow can't be used: its schema is 9, and this version reads up to 2";
+        let said = "checkpoint 0-00000000000000000900.arrow can't be used: its schema is 9, and this version reads up to 2; \
+                    start that version, or delete it";
         assert_eq!(next_step(&found, Log { low: 0, high: 1000 }, 0), Step::Refuse(said.to_owned()));
     }
 }

@@ -56,6 +56,8 @@ pub(super) struct Checkpointer<'a> {
     store: Arc<Store>,
     writer: Writer,
     every: Duration,
+    /// Id of the Kafka cluster, once it told it.
+    cluster: Option<String>,
     least_epoch: u64,
     owned: Vec<Partition>,
     /// The partition of the last message, which is mostly that of the next one.
@@ -84,6 +86,7 @@ impl<'a> Checkpointer<'a> {
             writer: Writer::start(Arc::clone(&store)).map_err(Error::Thread)?,
             store,
             every: Duration::from_millis(settings.checkpoint.every.0.unsigned_abs()),
+            cluster: None,
             least_epoch: settings.publish.epoch,
             owned: Vec::new(),
             last: 0,
@@ -113,6 +116,9 @@ impl<'a> Checkpointer<'a> {
         consumer: &GroupConsumer,
         shutdown: &Shutdown,
     ) -> Result<(), Error> {
+        if self.cluster.is_none() {
+            self.cluster = consumer.cluster_id(Duration::from_secs(1));
+        }
         let mut begin = Vec::new();
         for position in gained {
             let Some(partition) = self.recover(position, consumer, shutdown)? else { return Ok(()) };
@@ -186,7 +192,7 @@ impl<'a> Checkpointer<'a> {
         let owned = &mut self.owned[i];
         let began = Instant::now();
         (owned.taken_at, owned.wanted) = (began, false);
-        match owned.shard.save(&owned.position, owned.next_offset, self.decider) {
+        match owned.shard.save(self.cluster.as_deref(), &owned.position, owned.next_offset, self.decider) {
             Ok(snapshot) => {
                 owned.in_flight += 1;
                 self.writer.give(Job { position: owned.position.clone(), snapshot, published: producer.receipt() });
@@ -306,7 +312,7 @@ impl<'a> Checkpointer<'a> {
                 return Ok((Health::Damaged, None));
             }
         };
-        if let Some(misfit) = self.decider.misfit(&snapshot.about) {
+        if let Some(misfit) = self.decider.misfit(&snapshot.about, self.cluster.as_deref()) {
             return Ok((Health::Unfit(misfit), None));
         }
         match Shard::load(&snapshot, self.decider) {
@@ -324,7 +330,8 @@ impl<'a> Checkpointer<'a> {
     /// Stores that the epoch grew, before anything is published with it.
     fn mark(&self, partition: &mut Partition) {
         let Partition { position, shard, next_offset, .. } = partition;
-        let snapshot = shard.save(position, *next_offset, self.decider).map_err(checkpoint::Error::from);
+        let snapshot =
+            shard.save(self.cluster.as_deref(), position, *next_offset, self.decider).map_err(checkpoint::Error::from);
         if let Err(error) = snapshot.and_then(|snapshot| checkpoint::write(&self.store, position, &snapshot)) {
             warn!("{error}; going on");
         }

@@ -8,8 +8,14 @@ use crate::checkpoint::{About, Columns, RowWriter, SCHEMA, Snapshot, read_rows};
 use super::shard::{Decider, Entry, Shard};
 
 impl Shard {
-    /// All of it, after the events before `offset` of the partition at `position`. Changes nothing.
-    pub fn save(&mut self, position: &Position, offset: i64, decider: &Decider) -> Result<Snapshot, ArrowError> {
+    /// All of it, after the events before `offset` of the partition at `position` of a Kafka cluster. Changes nothing.
+    pub fn save(
+        &mut self,
+        cluster: Option<&str>,
+        position: &Position,
+        offset: i64,
+        decider: &Decider,
+    ) -> Result<Snapshot, ArrowError> {
         let mut partition = RowWriter::default();
         partition.row(|columns| self.columns(columns))?;
         let mut apps = RowWriter::default();
@@ -21,6 +27,7 @@ impl Shard {
         }
         let about = About {
             schema: SCHEMA,
+            cluster: cluster.map(str::to_owned),
             topic: position.topic.clone(),
             partition: position.partition,
             offset,
@@ -77,8 +84,13 @@ impl Decider {
         serde_json::to_value(self.policy.kept()).unwrap_or_default()
     }
 
-    /// Why the state in a checkpoint is none that this policy can go on with, if it is not.
-    pub fn misfit(&self, about: &About) -> Option<String> {
+    /// Why the state in a checkpoint is none to go on with, with this policy on this cluster; if it is not.
+    pub fn misfit(&self, about: &About, cluster: Option<&str>) -> Option<String> {
+        if let (Some(saved), Some(here)) = (about.cluster.as_deref(), cluster)
+            && saved != here
+        {
+            return Some(format!("its offset is one of Kafka cluster {saved}, and this is {here}"));
+        }
         let kept = self.kept();
         // What a later version keeps besides has a default.
         let fits =
@@ -145,7 +157,7 @@ mod tests {
             let mut undisturbed = Shard::new(&decider, 4);
             let mut resumed = Shard::new(&decider, 4);
             for i in (0..9000).step_by(450) {
-                let snapshot = resumed.save(&position(), i, &decider).unwrap();
+                let snapshot = resumed.save(None, &position(), i, &decider).unwrap();
                 resumed = Shard::load(&decode(encode(&snapshot).unwrap()).unwrap(), &decider).unwrap();
                 let (expected, found) =
                     (run(&mut undisturbed, i..i + 450, &decider), run(&mut resumed, i..i + 450, &decider));
@@ -161,7 +173,7 @@ mod tests {
         let decider = decider("hybrid");
         let mut shard = Shard::new(&decider, 0);
         run(&mut shard, 0..50, &decider);
-        let bytes = encode(&shard.save(&position(), 50, &decider).unwrap()).unwrap();
+        let bytes = encode(&shard.save(None, &position(), 50, &decider).unwrap()).unwrap();
         assert!(decode(bytes.clone()).is_ok());
         for at in (0..bytes.len()).step_by(97).chain(bytes.len() - 200..bytes.len()) {
             let mut damaged = bytes.clone();
@@ -172,14 +184,15 @@ mod tests {
     }
 
     #[test]
-    fn state_for_other_bins_is_not_gone_on_with_and_for_another_price_is() {
+    fn state_for_another_price_is_gone_on_with_and_for_other_bins_or_another_cluster_is_not() {
         let (hybrid, frontier, dearer) = (decider("hybrid"), decider("frontier"), decider("frontier:price=900GBs"));
         let mut shard = Shard::new(&frontier, 0);
         run(&mut shard, 0..50, &frontier);
-        let snapshot = shard.save(&position(), 50, &frontier).unwrap();
-        assert_eq!(frontier.misfit(&snapshot.about), None);
-        assert_eq!(dearer.misfit(&snapshot.about), None);
-        let said = hybrid.misfit(&snapshot.about).unwrap();
+        let snapshot = shard.save(Some("one"), &position(), 50, &frontier).unwrap();
+        assert_eq!(frontier.misfit(&snapshot.about, Some("one")), None);
+        assert_eq!(dearer.misfit(&snapshot.about, None), None);
+        assert!(frontier.misfit(&snapshot.about, Some("other")).unwrap().contains("cluster"));
+        let said = hybrid.misfit(&snapshot.about, None).unwrap();
         assert!(said.contains("frontier:") && said.contains("hybrid:"), "{said}");
     }
 }

@@ -120,6 +120,12 @@ impl Program {
         (status.code(), self.logs())
     }
 
+    /// Kills it, as a crash would (SIGKILL).
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Waits until it ends by itself: its exit code and what it printed.
     pub fn wait_for_end(mut self) -> (Option<i32>, String) {
         let status = wait_for("an end by itself", Duration::from_secs(60), || self.child.try_wait().unwrap());
@@ -134,8 +140,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
         if std::thread::panicking() {
             eprintln!("--- logs of the program at {}:\n{}", self.url, self.logs());
         }
