@@ -15,6 +15,8 @@ use crate::config::Checkpoint;
 
 /// Checkpoints of a partition that are kept.
 const KEPT: usize = 3;
+/// A file that is still without its name after so long has no writer any more.
+const ABANDONED: Duration = Duration::from_secs(600);
 /// For how long the store may take over one thing.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -69,6 +71,7 @@ impl Name {
 pub struct Store {
     store: Box<dyn ObjectStore>,
     folder: Path,
+    group: String,
     url: String,
     runtime: Runtime,
 }
@@ -94,7 +97,7 @@ impl Store {
             .enable_all()
             .build()
             .map_err(|error| wrong(error.to_string()))?;
-        Ok(Self { store, folder: root.join(group), url, runtime })
+        Ok(Self { store, folder: root.join(group), group: group.to_owned(), url, runtime })
     }
 
     /// Its URL.
@@ -119,15 +122,32 @@ impl Store {
         Ok(bytes.into())
     }
 
-    /// Stores one, and deletes those of the partition that are not needed any more.
+    /// Stores one, and deletes those of the partition that are not needed any more. On a local disk it is not forced
+    /// out of the system's cache: one that a power failure cuts off is noticed by its checksum.
     pub fn put(&self, position: &Position, name: Name, bytes: Vec<u8>) -> Result<(), Error> {
         let place = self.place(position, name);
         self.wait("write a checkpoint", self.store.put(&place, bytes.into()))?;
+        self.tidy(position);
         for old in self.list(position)?.into_iter().skip(KEPT) {
             let place = self.place(position, old);
             self.wait("delete an old checkpoint", self.store.delete(&place))?;
         }
         Ok(())
+    }
+
+    /// Removes what writers that were killed have left behind in a local folder: files that never got their name.
+    fn tidy(&self, position: &Position) {
+        let url = Url::parse(&self.url).ok();
+        let Some(root) = url.as_ref().and_then(local) else { return };
+        let folder = root.join(&self.group).join(&position.topic).join(position.partition.to_string());
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let unnamed = entry.file_name().to_string_lossy().contains(".arrow#");
+            let written = entry.metadata().and_then(|metadata| metadata.modified()).ok();
+            if unnamed && written.and_then(|at| at.elapsed().ok()).is_some_and(|age| age > ABANDONED) {
+                // Whoever else removes it is as welcome.
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
     }
 
     fn folder(&self, position: &Position) -> Path {

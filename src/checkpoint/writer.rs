@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arrow_schema::ArrowError;
@@ -44,13 +43,12 @@ pub enum Error {
     Encode(#[from] ArrowError),
 }
 
-/// The thread. It ends when this is dropped; what was not written by then is not.
+/// The thread. It ends when this is dropped, after what it is writing; nobody waits for that, because a store can take
+/// long over its answers.
 pub struct Writer {
-    /// `None` once it is time to end.
-    jobs: Option<Sender<Job>>,
+    jobs: Sender<Job>,
     outcomes: Receiver<Outcome>,
     ending: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
@@ -60,7 +58,7 @@ impl Writer {
         let (done, outcomes) = channel();
         let ending = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&ending);
-        let thread = std::thread::Builder::new().name("checkpoint-writer".to_owned()).spawn(move || {
+        std::thread::Builder::new().name("checkpoint-writer".to_owned()).spawn(move || {
             for Job { position, snapshot, published } in todo {
                 while !published.is_delivered() && !stop.load(Ordering::Relaxed) {
                     std::thread::sleep(Duration::from_millis(5));
@@ -74,15 +72,13 @@ impl Writer {
                 }
             }
         })?;
-        Ok(Self { jobs: Some(jobs), outcomes, ending, thread: Some(thread) })
+        Ok(Self { jobs, outcomes, ending })
     }
 
     /// Takes one more. What waits is bounded by who asks: one checkpoint for each partition.
     pub fn give(&self, job: Job) {
-        if let Some(jobs) = &self.jobs {
-            // Only a thread that broke off takes none; then no outcome comes, which is noticed by its age.
-            let _ = jobs.send(job);
-        }
+        // Only a thread that broke off takes none; then no outcome comes, which is noticed by its age.
+        let _ = self.jobs.send(job);
     }
 
     /// What came of one of them, waiting for at most `timeout`.
@@ -94,10 +90,6 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.ending.store(true, Ordering::Relaxed);
-        self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 
