@@ -156,10 +156,12 @@ impl Producer {
         }
     }
 
-    /// Hands `record` over, waiting for room. `false` when it is time to end before there is any.
+    /// Hands `record` over, waiting for room. `false` when it is time to end before there is any; no receipt from then on
+    /// is ever delivered.
     pub fn send(&self, record: Record<'_>, shutdown: &Shutdown) -> Result<bool, Error> {
         while !self.try_send(record)? {
             if shutdown.is_requested() {
+                std::mem::forget(Arc::clone(&self.latest()));
                 return Ok(false);
             }
             shutdown.sleep(Duration::from_millis(5));
@@ -175,5 +177,47 @@ impl Producer {
             self.0.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
         }
         delivered
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::Embedded;
+    use crate::config::Settings;
+
+    #[test]
+    fn a_receipt_is_for_all_that_was_handed_over_before_it() {
+        let mut settings = Settings::load(Some("/dev/null".as_ref()), &[]).unwrap();
+        let bus = Embedded::start(&mut settings).unwrap();
+        let record = Record {
+            topic: &settings.topics.decisions,
+            key: "app",
+            payload: Some(b"{}"),
+            timestamp_ms: None,
+            version: None,
+        };
+        let producer = Producer::open(&settings.kafka, "testing").unwrap();
+        assert!(producer.receipt().is_delivered(), "there is nothing to wait for");
+        let receipts: Vec<_> = (0..100)
+            .map(|_| {
+                assert!(producer.try_send(record).unwrap());
+                producer.receipt()
+            })
+            .collect();
+        assert!(producer.finish(Duration::from_secs(30)));
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        while !receipts.iter().all(Receipt::is_delivered) {
+            assert!(std::time::Instant::now() < deadline, "all was delivered");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+
+        drop(bus);
+        assert!(producer.try_send(record).unwrap());
+        let receipt = producer.receipt();
+        assert!(!receipt.is_delivered());
+        assert!(!producer.finish(Duration::from_millis(200)), "nobody answers any more");
+        assert!(!receipt.is_delivered(), "given up is not delivered");
+        assert!(!producer.receipt().is_delivered(), "nor is what comes after it");
     }
 }

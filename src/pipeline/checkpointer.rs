@@ -121,7 +121,14 @@ impl<'a> Checkpointer<'a> {
         }
         let mut begin = Vec::new();
         for position in gained {
-            let Some(partition) = self.recover(position, consumer, shutdown)? else { return Ok(()) };
+            let partition = match self.recover(position, consumer, shutdown) {
+                Ok(Some(partition)) => partition,
+                ended => {
+                    // The group waits for an answer.
+                    consumer.take(&[]);
+                    return ended.map(|_| ());
+                }
+            };
             begin.push((position, partition.next_offset));
             self.owned.retain(|owned| owned.position != *position);
             self.owned.push(partition);
