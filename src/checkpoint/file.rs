@@ -12,7 +12,8 @@ use arrow_schema::{ArrowError, Schema};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+
+use crate::model::sha256_hex;
 
 use super::store::Name;
 
@@ -100,7 +101,7 @@ pub fn encode(snapshot: &Snapshot) -> Result<Vec<u8>, ArrowError> {
     writer.write_metadata(CHECKSUM, format!("{DIGITS_AFTER}{:0DIGITS$}", 0));
     let mut bytes = writer.into_inner()?;
     if let Some(at) = digits(&bytes) {
-        let digest = hex(&Sha256::digest(&bytes));
+        let digest = sha256_hex(&bytes);
         bytes[at..at + DIGITS].copy_from_slice(digest.as_bytes());
     }
     Ok(bytes)
@@ -112,7 +113,7 @@ pub fn decode(mut bytes: Vec<u8>) -> Result<Snapshot, Unusable> {
     let at = digits(&bytes).ok_or_else(|| damaged("it has no checksum, or was cut off"))?;
     let expected = bytes[at..at + DIGITS].to_vec();
     bytes[at..at + DIGITS].fill(b'0');
-    if hex(&Sha256::digest(&bytes)).as_bytes() != expected {
+    if sha256_hex(&bytes).as_bytes() != expected {
         return Err(damaged("its checksum is another one than when it was written"));
     }
     let reader = FileReader::try_new(Cursor::new(bytes), None)?;
@@ -151,8 +152,4 @@ fn options() -> Result<IpcWriteOptions, ArrowError> {
 fn digits(bytes: &[u8]) -> Option<usize> {
     let at = memchr::memmem::rfind(bytes, DIGITS_AFTER.as_bytes())? + DIGITS_AFTER.len();
     (at + DIGITS <= bytes.len()).then_some(at)
-}
-
-fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -14,6 +14,12 @@ pub use window::{Window, Windows, window_columns};
 /// §3.5).
 pub const DEFAULT_MEMORY_MB: f64 = 170.0;
 
+/// Lower-case hex SHA-256.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The wall clock as epoch milliseconds. For the edges only: the pure rooms get their time as an argument.
 pub fn now_ms() -> i64 {
     std::time::SystemTime::now()
