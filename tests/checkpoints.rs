@@ -107,9 +107,12 @@ fn an_earlier_versions_is_taken_over_and_a_later_versions_is_refused() {
     assert_eq!(program.metric("pilotlight_events_total"), 2000.0, "only what came later is read");
     end(program, 0);
     let found = topic::compacted(&broker.bootstrap(), "decisions-upgraded");
-    assert_eq!(found, undisturbed(&broker, 4000));
+    // Which decisions exactly is for the policy of each version to say.
+    assert!(found.keys().eq(undisturbed(&broker, 4000).keys()));
     let latest = read(&upgraded.of("upgraded", TOPIC, 0)[0]);
     assert_eq!(latest.about.schema, SCHEMA);
+    let known = upgraded.invocations("upgraded", TOPIC).values().sum::<u64>();
+    assert!((2000..=4000).contains(&known), "those that version 1 did not count are estimated: {known}");
 
     checkpoint.about.schema = SCHEMA + 1;
     place(&later, "later", name, &encode(&checkpoint).unwrap());
@@ -266,6 +269,8 @@ impl SmallDisk {
         if mount.status().is_ok_and(|status| status.success()) {
             return Some(Self(folder.to_owned()));
         }
+        let strict = std::env::var_os("PILOTLIGHT_TEST_NOTHING_SKIPPED").is_some();
+        assert!(!strict, "nothing may be skipped here, but no small file system can be mounted (it takes root)");
         eprintln!("skipped: no small file system can be mounted here");
         None
     }

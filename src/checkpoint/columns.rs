@@ -13,7 +13,8 @@ use arrow_schema::{ArrowError, Field, Schema};
 const BATCH_ROWS: usize = 1 << 16;
 
 /// The columns of one row, being written from a value or read into it. A type visits its fields in the same order each
-/// time, whatever they hold. A column that a file does not have leaves the field as it is: that is how a field is added.
+/// time, whatever they hold; it takes itself apart by a pattern without `..`, so that the compiler asks for a field that
+/// was forgotten. A column that a file does not have leaves the field as it is: that is how a field is added.
 pub trait Columns {
     /// A number, or none.
     fn optional<T: Number>(&mut self, name: &'static str, value: &mut Option<T>);

@@ -87,7 +87,7 @@ impl<'a> Invocation<'a> {
 }
 
 /// Where an app's code is, and what its bytes must hash to.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Code {
     /// `file://` or `data:` URI.
     pub uri: String,

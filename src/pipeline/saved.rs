@@ -61,19 +61,22 @@ impl Shard {
     }
 
     fn columns(&mut self, columns: &mut impl Columns) {
-        columns.number("watermark_ms", &mut self.watermark_ms);
-        columns.number("sweep_at_ms", &mut self.sweep_at_ms);
-        columns.number("stretch_events", &mut self.stretch_events);
-        columns.number("stretch_began_ms", &mut self.stretch_began_ms);
-        self.planner.columns(columns);
+        // Epoch and apps stand elsewhere.
+        let Self { epoch: _, planner, apps: _, watermark_ms, sweep_at_ms, stretch_events, stretch_began_ms } = self;
+        columns.number("watermark_ms", watermark_ms);
+        columns.number("sweep_at_ms", sweep_at_ms);
+        columns.number("stretch_events", stretch_events);
+        columns.number("stretch_began_ms", stretch_began_ms);
+        planner.columns(columns);
     }
 }
 
 impl Entry {
     fn columns(&mut self, columns: &mut impl Columns) {
-        self.state.columns(columns);
-        self.in_force.columns(columns);
-        self.published.columns(columns);
+        let Self { state, in_force, published } = self;
+        state.columns(columns);
+        in_force.columns(columns);
+        published.columns(columns);
     }
 }
 

@@ -104,10 +104,11 @@ impl Policy {
 
 impl Plan {
     fn columns(&mut self, columns: &mut impl Columns) {
-        self.regime.column("plan_regime", columns);
-        window_columns(&mut self.windows, ["plan_from_ms", "plan_until_ms"], columns);
-        columns.number("plan_steady_for", &mut self.steady_for);
-        columns.flag("plan_rests_on_last_end", &mut self.rests_on_last_end);
+        let Self { regime, windows, steady_for, rests_on_last_end } = self;
+        regime.column("plan_regime", columns);
+        window_columns(windows, ["plan_from_ms", "plan_until_ms"], columns);
+        columns.number("plan_steady_for", steady_for);
+        columns.flag("plan_rests_on_last_end", rests_on_last_end);
     }
 }
 

@@ -43,8 +43,9 @@ impl Planner {
 
     /// What it learned, as columns of a row of its own.
     pub fn columns(&mut self, columns: &mut impl Columns) {
-        columns.optional("began_ms", &mut self.began_ms);
-        self.priors.columns(columns);
+        let Self { policy: _, kept: _, priors, began_ms } = self;
+        columns.optional("began_ms", began_ms);
+        priors.columns(columns);
     }
 
     /// What it wants to be kept of an app's arrivals.
@@ -124,14 +125,14 @@ impl InForce {
 
     /// As columns.
     pub fn columns(&mut self, columns: &mut impl Columns) {
-        self.plan.columns(columns);
-        columns.number("plan_used", &mut self.used);
-        columns.number("plan_day", &mut self.day);
-        let mut phase_ms = self.place.map(|place| place.phase_ms);
-        let mut busy_ms = self.place.map(|place| place.busy_ms);
+        let Self { plan, used, day, place } = self;
+        plan.columns(columns);
+        columns.number("plan_used", used);
+        columns.number("plan_day", day);
+        let (mut phase_ms, mut busy_ms) = (place.map(|place| place.phase_ms), place.map(|place| place.busy_ms));
         columns.optional("plan_phase_ms", &mut phase_ms);
         columns.optional("plan_busy_ms", &mut busy_ms);
-        self.place = phase_ms.zip(busy_ms).map(|(phase_ms, busy_ms)| Place { phase_ms, busy_ms });
+        *place = phase_ms.zip(busy_ms).map(|(phase_ms, busy_ms)| Place { phase_ms, busy_ms });
     }
 
     /// Makes it hold no longer, whatever comes next.

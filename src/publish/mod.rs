@@ -32,13 +32,14 @@ pub struct Published {
 impl Published {
     /// As columns.
     pub fn columns(&mut self, columns: &mut impl Columns) {
-        self.regime.column("published_regime", columns);
-        window_columns(&mut self.windows, ["published_from_ms", "published_until_ms"], columns);
-        columns.number("published_instances", &mut self.instances);
-        columns.number("published_idle_since_ms", &mut self.idle_since_ms);
-        columns.number("published_valid_until_ms", &mut self.valid_until_ms);
-        columns.number("published_memory_mb", &mut self.memory_mb);
-        columns.number("published_code_revision", &mut self.code_revision);
+        let Self { regime, windows, instances, idle_since_ms, valid_until_ms, memory_mb, code_revision } = self;
+        regime.column("published_regime", columns);
+        window_columns(windows, ["published_from_ms", "published_until_ms"], columns);
+        columns.number("published_instances", instances);
+        columns.number("published_idle_since_ms", idle_since_ms);
+        columns.number("published_valid_until_ms", valid_until_ms);
+        columns.number("published_memory_mb", memory_mb);
+        columns.number("published_code_revision", code_revision);
     }
 
     /// Whether the decision must be renewed at `now_ms`, lest it expire while its app lives.

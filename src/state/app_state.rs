@@ -72,12 +72,13 @@ impl AppState {
 
     /// As columns.
     pub fn columns(&mut self, columns: &mut impl Columns) {
-        columns.number("invocations", &mut self.invocations);
-        self.arrivals.columns(columns);
-        self.concurrency.columns(columns);
-        let mut traits = self.traits.take().map_or_else(Traits::default, |traits| *traits);
-        traits.columns(columns);
-        self.traits = (traits != Traits::default()).then(|| Box::new(traits));
+        let Self { invocations, arrivals, concurrency, traits } = self;
+        columns.number("invocations", invocations);
+        arrivals.columns(columns);
+        concurrency.columns(columns);
+        let mut told = traits.take().map_or_else(Traits::default, |traits| *traits);
+        told.columns(columns);
+        *traits = (told != Traits::default()).then(|| Box::new(told));
     }
 
     fn learn_traits(&mut self, invocation: &Invocation) {
@@ -105,14 +106,14 @@ impl AppState {
 
 impl Traits {
     fn columns(&mut self, columns: &mut impl Columns) {
-        columns.text("runtime", &mut self.runtime);
-        columns.optional("memory_mb", &mut self.memory_mb);
-        let Code { uri, sha256 } = self.code.take().unwrap_or_default();
-        let (mut uri, mut sha256) = (Some(uri).filter(|uri| !uri.is_empty()), sha256);
+        let Self { runtime, memory_mb, code, code_revision } = self;
+        columns.text("runtime", runtime);
+        columns.optional("memory_mb", memory_mb);
+        let (mut uri, mut sha256) = code.take().map_or((None, None), |code| (Some(code.uri), code.sha256));
         columns.text("code_uri", &mut uri);
         columns.text("code_sha256", &mut sha256);
-        self.code = uri.map(|uri| Code { uri, sha256 });
-        columns.number("code_revision", &mut self.code_revision);
+        *code = uri.map(|uri| Code { uri, sha256 });
+        columns.number("code_revision", code_revision);
     }
 }
 

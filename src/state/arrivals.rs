@@ -195,19 +195,34 @@ impl Arrivals {
 
     /// As columns.
     pub(super) fn columns(&mut self, columns: &mut impl Columns) {
-        columns.number("last_start_ms", &mut self.last_start_ms);
-        columns.number("last_end_ms", &mut self.last_end_ms);
-        columns.number("idle_times", &mut self.idle_times);
-        columns.number("idle_ms", &mut self.idle_ms);
-        columns.number("triggers", &mut self.triggers.0);
-        columns.number("last_bin", &mut self.last_bin);
-        columns.number("day", &mut self.day);
-        columns.list("idle_series_ms", &mut self.series);
-        columns.array("foretold", &mut self.foretold);
-        self.idle.columns(columns);
-        self.idle_novelty.columns(["idle_new", "idle_since"], columns);
-        self.clock.columns(columns);
-        self.clock_novelty.columns(["clock_new", "clock_since"], columns);
+        let Self {
+            idle,
+            clock,
+            idle_novelty,
+            clock_novelty,
+            idle_times,
+            idle_ms,
+            last_bin,
+            triggers,
+            last_start_ms,
+            last_end_ms,
+            foretold,
+            series,
+            day,
+        } = self;
+        columns.number("last_start_ms", last_start_ms);
+        columns.number("last_end_ms", last_end_ms);
+        columns.number("idle_times", idle_times);
+        columns.number("idle_ms", idle_ms);
+        columns.number("triggers", &mut triggers.0);
+        columns.number("last_bin", last_bin);
+        columns.number("day", day);
+        columns.list("idle_series_ms", series);
+        columns.array("foretold", foretold);
+        idle.columns(columns);
+        idle_novelty.columns(["idle_new", "idle_since"], columns);
+        clock.columns(columns);
+        clock_novelty.columns(["clock_new", "clock_since"], columns);
     }
 
     fn score(&mut self, bin: usize, kept: &Kept) {

@@ -111,10 +111,11 @@ impl Clock {
 
     /// As columns.
     pub(super) fn columns(&mut self, columns: &mut impl Columns) {
-        columns.pairs(["clock_minutes", "clock_weights"], &mut self.steps);
-        columns.number("clock_weight", &mut self.weight);
-        columns.array("clock_slots", &mut self.slots);
-        columns.number("clock_slots_weight", &mut self.slots_weight);
+        let Self { steps, weight, slots, slots_weight } = self;
+        columns.pairs(["clock_minutes", "clock_weights"], steps);
+        columns.number("clock_weight", weight);
+        columns.array("clock_slots", slots);
+        columns.number("clock_slots_weight", slots_weight);
     }
 
     /// Makes all that was counted weigh `factor` of what it does.

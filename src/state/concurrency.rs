@@ -62,10 +62,11 @@ impl Concurrency {
 
     /// As columns.
     pub(super) fn columns(&mut self, columns: &mut impl Columns) {
-        columns.pairs(["busy_starts_ms", "busy_ends_ms"], &mut self.current);
-        columns.number("busy_peak", &mut self.current_peak);
-        columns.array("peaks", &mut self.peaks);
-        columns.number("busy_periods", &mut self.closed);
+        let Self { current, current_peak, peaks, closed } = self;
+        columns.pairs(["busy_starts_ms", "busy_ends_ms"], current);
+        columns.number("busy_peak", current_peak);
+        columns.array("peaks", peaks);
+        columns.number("busy_periods", closed);
     }
 
     fn peak_so_far(&self) -> u16 {

@@ -98,10 +98,11 @@ impl IdleHistogram {
 
     /// As columns.
     pub(super) fn columns(&mut self, columns: &mut impl Columns) {
-        columns.list("idle_counts", &mut self.counts);
-        columns.number("idle_in_bounds", &mut self.in_bounds);
-        columns.number("idle_out_of_bounds", &mut self.out_of_bounds);
-        columns.number("idle_sum_of_squares", &mut self.sum_of_squares);
+        let Self { counts, in_bounds, out_of_bounds, sum_of_squares } = self;
+        columns.list("idle_counts", counts);
+        columns.number("idle_in_bounds", in_bounds);
+        columns.number("idle_out_of_bounds", out_of_bounds);
+        columns.number("idle_sum_of_squares", sum_of_squares);
     }
 
     /// The bins at the percentiles `low` and `high` (0 to 1) of the idle times in bounds: for each the first bin whose

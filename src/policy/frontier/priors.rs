@@ -93,10 +93,11 @@ impl Default for Priors {
 impl Priors {
     /// As columns.
     pub fn columns(&mut self, columns: &mut impl Columns) {
-        table_columns(&mut self.begins, "prior_begins", columns);
-        table_columns(&mut self.ratios, "prior_ratios", columns);
-        columns.array("prior_guesses", self.guesses.as_flattened_mut());
-        columns.array("prior_news", self.news.as_flattened_mut());
+        let Self { begins, ratios, guesses, news } = self;
+        table_columns(begins, "prior_begins", columns);
+        table_columns(ratios, "prior_ratios", columns);
+        columns.array("prior_guesses", guesses.as_flattened_mut());
+        columns.array("prior_news", news.as_flattened_mut());
     }
 
     /// How apps of the class begin: start to start, as bins.
