@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use pilotlight::bus::Position;
-use pilotlight::checkpoint::{Name, Store, decode, encode};
+use pilotlight::checkpoint::{Store, decode, encode};
 use pilotlight::config::Settings;
 use pilotlight::model::{Invocation, Trigger};
 use pilotlight::pipeline::{Decider, Shard};
@@ -13,43 +13,59 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 fn main() {
+    // Set for the process that restores.
+    if let Ok(folder) = std::env::var("PILOTLIGHT_BENCH_RESTORE") {
+        return restore(&folder);
+    }
     // Cargo adds --bench.
     let apps = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000_u64);
     let folder = tempfile::tempdir().unwrap();
-    let flags = [("checkpoint.url", format!("file://{}", folder.path().display()))];
-    let settings = Settings::load(Some("/dev/null".as_ref()), &flags).unwrap();
-    let decider = Decider::new(&settings).unwrap();
-    let position = Position { topic: "events".to_owned(), partition: 0 };
+    let (store, decider) = open(folder.path().to_str().unwrap());
     let mut shard = Shard::new(&decider, 0);
     let events = fill(&mut shard, apps, &decider);
-    println!("{apps} apps with {events} invocations, policy {}", settings.policy.name);
+    println!("{apps} apps with {events} invocations");
 
-    let began = Instant::now();
-    let measured = |what: &str, since: &mut Instant| {
-        println!("{what:<48} {:>8.0} ms", since.elapsed().as_secs_f64() * 1000.0);
-        *since = Instant::now();
-    };
-    let mut since = began;
-    let snapshot = shard.save(None, &position, events, &decider).unwrap();
-    measured("snapshot (the flow stands still)", &mut since);
-    let store = Store::open(&settings.checkpoint, "bench").unwrap();
+    let mut since = Instant::now();
+    let snapshot = shard.save(None, &position(), events, &decider).unwrap();
+    since = measured("snapshot (the flow stands still)", since);
     let bytes = encode(&snapshot).unwrap();
-    measured("encode, compress, checksum (on its own thread)", &mut since);
+    since = measured("encode, compress, checksum (on its own thread)", since);
     let size_mb = bytes.len() as f64 / 1e6;
-    let name = Name { epoch: 0, offset: events };
-    store.put(&position, name, bytes).unwrap();
-    measured(&format!("write {size_mb:.0} MB (on its own thread)"), &mut since);
+    store.put(&position(), snapshot.name(), bytes).unwrap();
+    measured(&format!("write {size_mb:.0} MB (on its own thread)"), since);
+    drop((snapshot, shard));
 
-    let restore = Instant::now();
-    since = restore;
-    let bytes = store.get(&position, name).unwrap();
-    measured("read", &mut since);
+    // As after a restart.
+    let mut restoring = std::process::Command::new(std::env::current_exe().unwrap());
+    assert!(restoring.env("PILOTLIGHT_BENCH_RESTORE", folder.path()).status().unwrap().success());
+}
+
+fn restore(folder: &str) {
+    let (store, decider) = open(folder);
+    let began = Instant::now();
+    let name = store.list(&position()).unwrap()[0];
+    let bytes = store.get(&position(), name).unwrap();
+    let since = measured("read", began);
     let snapshot = decode(bytes).unwrap();
-    measured("check and decode", &mut since);
-    let restored = Shard::load(&snapshot, &decider).unwrap();
-    measured("build the state", &mut since);
-    assert_eq!(restored.apps(), shard.apps());
-    println!("restore: {:.2} s", restore.elapsed().as_secs_f64());
+    let since = measured("check and decode", since);
+    let shard = Shard::load(&snapshot, &decider).unwrap();
+    measured("build the state", since);
+    println!("restore of {} apps: {:.2} s", shard.apps(), began.elapsed().as_secs_f64());
+}
+
+fn open(folder: &str) -> (Store, Decider) {
+    let flags = [("checkpoint.url", format!("file://{folder}"))];
+    let settings = Settings::load(Some("/dev/null".as_ref()), &flags).unwrap();
+    (Store::open(&settings.checkpoint, "bench").unwrap(), Decider::new(&settings).unwrap())
+}
+
+fn position() -> Position {
+    Position { topic: "events".to_owned(), partition: 0 }
+}
+
+fn measured(what: &str, since: Instant) -> Instant {
+    println!("{what:<48} {:>8.0} ms", since.elapsed().as_secs_f64() * 1000.0);
+    Instant::now()
 }
 
 /// Half of the apps are invoked a few times in two weeks, the others from once an hour to every few minutes; a fifth by

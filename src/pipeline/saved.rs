@@ -1,5 +1,6 @@
 //! A shard ⇄ a snapshot of it: all that its next decisions follow from.
 
+use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
 
 use crate::bus::Position;
@@ -43,20 +44,19 @@ impl Shard {
         let mut shard = Self::new(decider, snapshot.about.epoch);
         read_rows(&snapshot.partition, |columns| shard.columns(columns))?;
         let other_policy = snapshot.about.policy != decider.policy_words;
-        read_rows(&snapshot.apps, |columns| {
-            let mut app = None;
-            columns.text("app", &mut app);
-            let mut entry = Entry::default();
-            entry.columns(columns);
-            if snapshot.about.schema < 2 {
-                // They were not counted: these are known.
-                entry.state.invocations = u64::from(entry.state.arrivals.idle_times) + 1;
+        shard.apps.reserve(snapshot.apps.iter().map(RecordBatch::num_rows).sum());
+        for entries in read_entries(&snapshot.apps) {
+            for (app, mut entry) in entries? {
+                if snapshot.about.schema < 2 {
+                    // They were not counted: these are known.
+                    entry.state.invocations = u64::from(entry.state.arrivals.idle_times) + 1;
+                }
+                if other_policy {
+                    entry.in_force.end();
+                }
+                shard.apps.insert(app, entry);
             }
-            if other_policy {
-                entry.in_force.end();
-            }
-            shard.apps.insert(&app.unwrap_or_default(), entry);
-        })?;
+        }
         Ok(shard)
     }
 
@@ -69,6 +69,27 @@ impl Shard {
         columns.number("stretch_began_ms", stretch_began_ms);
         planner.columns(columns);
     }
+}
+
+/// The rows of `batches`, in as many parts as there are cores, which share the work: somebody waits for it.
+fn read_entries(batches: &[RecordBatch]) -> Vec<Result<Vec<(String, Entry)>, ArrowError>> {
+    let read = |batches: &[RecordBatch]| {
+        let mut entries = Vec::with_capacity(batches.iter().map(RecordBatch::num_rows).sum());
+        read_rows(batches, |columns| {
+            let (mut app, mut entry) = (None, Entry::default());
+            columns.text("app", &mut app);
+            entry.columns(columns);
+            entries.push((app.unwrap_or_default(), entry));
+        })?;
+        Ok(entries)
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = batches.len().div_ceil(cores).max(1);
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = batches.chunks(share).map(|part| scope.spawn(move || read(part))).collect();
+        let broke_off = || Err(ArrowError::ComputeError("a thread broke off".to_owned()));
+        parts.into_iter().map(|part| part.join().unwrap_or_else(|_| broke_off())).collect()
+    })
 }
 
 impl Entry {

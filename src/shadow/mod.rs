@@ -47,7 +47,7 @@ impl Shadow {
         }
         let memory_mb = invocation.memory_mb.unwrap_or(self.default_memory_mb);
         let account = Account::open(&mut self.planner, start_ms, end_ms, invocation.trigger, memory_mb);
-        self.apps.insert(&invocation.app, account);
+        self.apps.insert(&*invocation.app, account);
     }
 
     /// The costs up to `end_ms`.
