@@ -63,7 +63,7 @@ fn plan(c: &mut Criterion) {
 fn shard(c: &mut Criterion) {
     let decider = Decider::new(&Settings::load(Some("/dev/null".as_ref()), &[]).unwrap()).unwrap();
     let apps: Vec<String> = (0..10_000).map(|i| format!("app-{i}")).collect();
-    let mut shard = Shard::new(&decider);
+    let mut shard = Shard::new(&decider, 0);
     let mut i = 0_i64;
     c.bench_function("pipeline/shard, 10,000 apps", |b| {
         b.iter(|| {

@@ -26,8 +26,10 @@ fn main() {
     let events: u64 = std::env::var("PILOTLIGHT_BENCH_EVENTS").map_or(2_000_000, |count| count.parse().unwrap());
     let Some(broker) = support::kafka::Broker::start() else { return };
     let bootstrap = broker.bootstrap();
-    let mut settings =
-        Settings::load(Some("/dev/null".as_ref()), &[("kafka.bootstrap.servers", bootstrap.clone())]).unwrap();
+    let checkpoints = support::checkpoints::Checkpoints::new();
+    let url = format!("file://{}", checkpoints.folder().display());
+    let flags = [("kafka.bootstrap.servers", bootstrap.clone()), ("checkpoint.url", url)];
+    let mut settings = Settings::load(Some("/dev/null".as_ref()), &flags).unwrap();
     let (_trigger, shutdown) = shutdown::channel();
     pilotlight::bus::ensure(&settings.kafka, &settings.topics, &shutdown).unwrap();
     println!("{events} events of {APPS} apps, {} partitions, lz4", settings.topics.partitions);

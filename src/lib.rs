@@ -8,16 +8,18 @@
 //! 4. [`forecast`]: idle times so far become the next one, for the policies that ask.
 //! 5. [`policy`]: the state of an app becomes the windows in which to keep it loaded.
 //! 6. [`publish`]: windows become decisions, only when they changed.
-//! 7. [`pipeline`]: wires 2-6 between the input topics and the control topic.
-//! 8. [`agent`]: decisions become warm runtimes, which execute functions.
-//! 9. [`shadow`]: what another policy would have cost on the same invocations.
-//! 10. [`simulate`]: traces and workloads to try all this on.
+//! 7. [`checkpoint`]: the state of a partition goes to an object store, and comes back.
+//! 8. [`pipeline`]: wires 2-7 between the input topics and the control topic.
+//! 9. [`agent`]: decisions become warm runtimes, which execute functions.
+//! 10. [`shadow`]: what another policy would have cost on the same invocations.
+//! 11. [`simulate`]: traces and workloads to try all this on.
 //!
 //! Around them: [`bus`] (Kafka), [`config`], [`server`] (HTTP), [`html`], [`telemetry`] (logs and metrics), [`shutdown`] and
 //! [`cli`] (one file per subcommand).
 
 pub mod agent;
 pub mod bus;
+pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod forecast;

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use sha2::{Digest, Sha256};
 
-use crate::model::Code;
+use crate::model::{Code, sha256_hex};
 
 /// Largest code, bytes.
 pub const MAX_CODE_BYTES: u64 = 64 * 1024 * 1024;
@@ -148,11 +147,6 @@ fn percent_decode(text: &str) -> Result<Vec<u8>, &'static str> {
 fn shorten(uri: &str) -> String {
     let end = uri.char_indices().nth(60).map_or(uri.len(), |(at, _)| at);
     if end < uri.len() { format!("{}…", &uri[..end]) } else { uri.to_owned() }
-}
-
-/// Lower-case hex SHA-256.
-pub fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Writes a file so that nobody ever sees half of it, making its folder.

@@ -13,7 +13,7 @@ const SHIMS: [(&str, &str); 3] = [
 /// agent don't get into each other's way.
 pub(super) fn write(folder: &Path) -> io::Result<PathBuf> {
     let contents: Vec<&[u8]> = SHIMS.iter().map(|(_, text)| text.as_bytes()).collect();
-    let shims = folder.join("shims").join(&super::prefetch::sha256_hex(&contents.concat())[..16]);
+    let shims = folder.join("shims").join(&crate::model::sha256_hex(&contents.concat())[..16]);
     for (name, text) in SHIMS {
         let path = shims.join(name);
         if std::fs::read(&path).is_ok_and(|found| found == text.as_bytes()) {

@@ -1,7 +1,9 @@
 //! Two ways to read: as a member of a consumer group, and a whole topic from its beginning.
 
 use std::cell::Cell;
+use std::fmt;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
@@ -11,6 +13,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use tracing::warn;
 
+use crate::checkpoint::Log;
 use crate::config::Kafka;
 
 use super::Error;
@@ -25,13 +28,19 @@ pub struct Position {
     pub partition: i32,
 }
 
-/// A change in what this member of the group owns.
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.topic, self.partition)
+    }
+}
+
+/// A change in what this member of the group owns. The group waits until it is followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// These are ours now, and are read from their beginning.
+    /// These are ours from now on: [`GroupConsumer::take`] them.
     Gained(Vec<Position>),
-    /// These are ours no more.
-    Lost(Vec<Position>),
+    /// These are ours no more: [`GroupConsumer::release`] them.
+    Revoked(Vec<Position>),
 }
 
 /// For catching up fast without adding more than 50 ms when little happens (measured: docs/benchmarks.md).
@@ -47,37 +56,42 @@ const READING: [(&str, &str); 8] = [
     ("queued.max.messages.kbytes", "4096"),
 ];
 
-/// Changes of ownership that were not looked at yet.
-type Changes = Mutex<Vec<Change>>;
+/// Changes of ownership that were not followed yet.
+#[derive(Debug, Default)]
+struct Ownership {
+    changes: Mutex<Vec<Change>>,
+    /// Whether nobody will follow any more.
+    leaving: AtomicBool,
+}
 
 impl ConsumerContext for client::Context<()> {}
 
-impl ConsumerContext for client::Context<Changes> {
-    // Runs inside of `poll`, on the polling thread.
+impl ConsumerContext for client::Context<Ownership> {
+    // Runs inside of `poll`, on the polling thread. Only notes what is wanted: it may take a while to follow, and the
+    // library lets that happen after the callback.
     fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
-        let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
-        let (change, result) = match event {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
-                // From the beginning, whatever offsets anybody may have committed for this group.
-                let begun = partitions.set_all_offsets(Offset::Beginning);
-                let assigned = begun.and_then(|()| match cooperative {
-                    true => consumer.incremental_assign(partitions),
-                    false => consumer.assign(partitions),
-                });
-                (Change::Gained(positions(partitions)), assigned)
-            }
-            _ => {
-                let taken = match cooperative {
-                    true => consumer.incremental_unassign(partitions),
-                    false => consumer.unassign(),
-                };
-                (Change::Lost(positions(partitions)), taken)
-            }
-        };
-        if let Err(error) = result {
-            warn!("the consumer group could not rebalance: {error}; retrying");
+        let gained = event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if self.own.leaving.load(Ordering::Relaxed) {
+            assign(consumer, gained, partitions);
+            return;
         }
-        self.own.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(change);
+        let positions = positions(partitions);
+        let change = if gained { Change::Gained(positions) } else { Change::Revoked(positions) };
+        self.own.changes.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(change);
+    }
+}
+
+/// Adds `partitions` to what is assigned, or takes them out.
+fn assign(consumer: &BaseConsumer<client::Context<Ownership>>, gained: bool, partitions: &TopicPartitionList) {
+    let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
+    let result = match (gained, cooperative) {
+        (true, true) => consumer.incremental_assign(partitions),
+        (true, false) => consumer.assign(partitions),
+        (false, true) => consumer.incremental_unassign(partitions),
+        (false, false) => consumer.unassign(),
+    };
+    if let Err(error) = result {
+        warn!("the consumer group could not rebalance: {error}; retrying");
     }
 }
 
@@ -89,10 +103,9 @@ fn positions(partitions: &TopicPartitionList) -> Vec<Position> {
         .collect()
 }
 
-/// A member of a consumer group. It commits no offsets: whoever gains a partition reads it from its beginning, which
-/// gives the same state that its last owner had.
+/// A member of a consumer group. It commits no offsets: whoever takes a partition says where to begin.
 pub struct GroupConsumer {
-    consumer: BaseConsumer<client::Context<Changes>>,
+    consumer: BaseConsumer<client::Context<Ownership>>,
     asked: Cell<Instant>,
 }
 
@@ -101,7 +114,7 @@ impl GroupConsumer {
     pub fn join(kafka: &Kafka, group: &str, topics: &[&str]) -> Result<Self, Error> {
         let mut options = client::options(kafka, &READING);
         options.set("group.id", group);
-        let context = client::Context { health: Health::new("reading events", kafka), own: Changes::default() };
+        let context = client::Context { health: Health::new("reading events", kafka), own: Ownership::default() };
         let consumer: BaseConsumer<_> = options.create_with_context(context).map_err(Error::Client)?;
         consumer.subscribe(topics).map_err(|source| Error::Subscribe { topic: topics.join(", "), source })?;
         let consumer = Self { consumer, asked: Cell::new(Instant::now()) };
@@ -132,12 +145,53 @@ impl GroupConsumer {
     /// What changed in the ownership of partitions since the last call, in order. To be asked after every poll and
     /// before its message is used.
     pub fn changes(&self) -> Vec<Change> {
-        let mut changes = self.consumer.context().own.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        std::mem::take(&mut changes)
+        let own = &self.consumer.context().own;
+        std::mem::take(&mut own.changes.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
     }
 
+    /// Follows [`Change::Gained`]: reads each of the partitions from the offset beside it on.
+    pub fn take(&self, gained: &[(&Position, i64)]) {
+        let mut partitions = TopicPartitionList::new();
+        for (Position { topic, partition }, offset) in gained {
+            // An offset can't be refused.
+            let _ = partitions.add_partition_offset(topic, *partition, Offset::Offset(*offset));
+        }
+        assign(&self.consumer, true, &partitions);
+    }
+
+    /// Follows [`Change::Revoked`].
+    pub fn release(&self, revoked: &[Position]) {
+        let mut partitions = TopicPartitionList::new();
+        for Position { topic, partition } in revoked {
+            partitions.add_partition(topic, *partition);
+        }
+        assign(&self.consumer, false, &partitions);
+    }
+
+    /// The id of the Kafka cluster, where it tells one.
+    pub fn cluster_id(&self, timeout: Duration) -> Option<String> {
+        self.consumer.client().fetch_cluster_id(timeout)
+    }
+
+    /// The offsets of a partition's first event and of the one to come. Blocks for at most `timeout`.
+    pub fn watermarks(&self, Position { topic, partition }: &Position, timeout: Duration) -> Result<Log, Error> {
+        self.consumer
+            .fetch_watermarks(topic, *partition, timeout)
+            .map(|(low, high)| Log { low, high })
+            .map_err(|source| Error::Offsets { topic: topic.clone(), partition: *partition, source })
+    }
+}
+
+impl Drop for GroupConsumer {
     /// Leaves the group at once, so that others take over without waiting for a time-out.
-    pub fn leave(self) {
+    fn drop(&mut self) {
+        self.consumer.context().own.leaving.store(true, Ordering::Relaxed);
+        for change in self.changes() {
+            match change {
+                Change::Gained(_) => self.take(&[]),
+                Change::Revoked(revoked) => self.release(&revoked),
+            }
+        }
         self.consumer.unsubscribe();
         // Consumers can hang when dropped while assigned: let the revocation be served first.
         let deadline = Instant::now() + Duration::from_secs(2);

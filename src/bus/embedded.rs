@@ -37,5 +37,7 @@ impl Embedded {
         settings.input.topics = vec![settings.topics.invocations.clone()];
         // There is nothing to create and no admin interface to ask.
         settings.topics.create = false;
+        // State that outlived the events would be no use.
+        settings.checkpoint.url = "memory:///".to_owned();
     }
 }

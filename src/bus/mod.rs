@@ -11,7 +11,7 @@ mod topics;
 pub use client::{Health, check_options};
 pub use consumer::{Change, GroupConsumer, Position, TableConsumer};
 pub use embedded::Embedded;
-pub use producer::{Producer, Record, VERSION_HEADER};
+pub use producer::{Producer, Receipt, Record, VERSION_HEADER};
 #[cfg(feature = "avro")]
 pub use schema_registry::{RegistryError, SchemaRegistry};
 pub use topics::{Wanted, ensure};
@@ -41,6 +41,16 @@ pub enum Error {
     Subscribe {
         /// The topics.
         topic: String,
+        /// Why not.
+        source: KafkaError,
+    },
+    /// A partition whose offsets the broker does not tell.
+    #[error("the offsets of {topic}/{partition} can't be asked for: {source}")]
+    Offsets {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
         /// Why not.
         source: KafkaError,
     },

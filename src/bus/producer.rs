@@ -1,7 +1,7 @@
 //! Writing records, in order, for as long as it takes.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use rdkafka::Message;
@@ -46,25 +46,50 @@ pub struct Record<'a> {
     pub version: Option<Version>,
 }
 
-/// Records that will never be delivered.
+/// What became of the records handed over.
 #[derive(Debug, Default)]
-struct Failed {
-    count: AtomicU64,
-    /// Topic and reason of the last one.
+struct Deliveries {
+    /// Records that will never be delivered.
+    failed: AtomicU64,
+    /// Topic and reason of the last of them.
     last: Mutex<Option<(String, String)>>,
+    /// The records since the last [`Producer::receipt`].
+    latest: Mutex<Arc<Outstanding>>,
 }
 
-impl ProducerContext for client::Context<Failed> {
-    type DeliveryOpaque = ();
+/// Records handed over between two receipts: each holds this until it is delivered, and this holds those that came
+/// later. So when it is gone, all records up to the receipt are delivered, in whatever order that happened.
+#[derive(Debug, Default)]
+struct Outstanding {
+    _later: OnceLock<Arc<Outstanding>>,
+}
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+/// For all records that were handed over before it was asked for.
+#[derive(Debug, Clone)]
+pub struct Receipt(Weak<Outstanding>);
+
+impl Receipt {
+    /// Whether all of them were delivered; for ever `false` when one never will be.
+    pub fn is_delivered(&self) -> bool {
+        self.0.strong_count() == 0
+    }
+}
+
+impl ProducerContext for client::Context<Deliveries> {
+    type DeliveryOpaque = Arc<Outstanding>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, outstanding: Arc<Outstanding>) {
+        if result.is_err() {
+            // It stays outstanding.
+            std::mem::forget(outstanding);
+        }
         match result {
             Ok(_) => self.health.up(),
             // Ours: `purge` at the end of a run that could not wait.
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::PurgeQueue), _)) => {}
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::PurgeInflight), _)) => {}
             Err((error, message)) => {
-                self.own.count.fetch_add(1, Ordering::Relaxed);
+                self.own.failed.fetch_add(1, Ordering::Relaxed);
                 let mut last = self.own.last.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                 *last = Some((message.topic().to_owned(), error.to_string()));
             }
@@ -74,14 +99,14 @@ impl ProducerContext for client::Context<Failed> {
 
 /// Writes records. Cheap to clone.
 #[derive(Clone)]
-pub struct Producer(std::sync::Arc<ThreadedProducer<client::Context<Failed>>>);
+pub struct Producer(Arc<ThreadedProducer<client::Context<Deliveries>>>);
 
 impl Producer {
     /// Opens a producer. Returns at once, whether a broker answers or not.
     pub fn open(kafka: &Kafka, purpose: &'static str) -> Result<Self, Error> {
-        let context = client::Context { health: Health::new(purpose, kafka), own: Failed::default() };
+        let context = client::Context { health: Health::new(purpose, kafka), own: Deliveries::default() };
         let producer = client::options(kafka, &WRITING).create_with_context(context).map_err(Error::Client)?;
-        Ok(Self(std::sync::Arc::new(producer)))
+        Ok(Self(Arc::new(producer)))
     }
 
     /// Whether a broker answered last time.
@@ -91,15 +116,29 @@ impl Producer {
 
     /// How many records will never be delivered, of those handed over since the last call, and why the last one won't.
     pub fn take_failures(&self) -> Option<(u64, Error)> {
-        let failed = &self.0.context().own;
-        let count = failed.count.swap(0, Ordering::Relaxed);
-        let last = failed.last.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        let own = &self.0.context().own;
+        let count = own.failed.swap(0, Ordering::Relaxed);
+        let last = own.last.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
         last.map(|(topic, reason)| (count, Error::Delivery { topic, reason }))
+    }
+
+    /// For all records that were handed over so far.
+    pub fn receipt(&self) -> Receipt {
+        let mut latest = self.latest();
+        let before = std::mem::take(&mut *latest);
+        // Empty until now.
+        let _ = before._later.set(Arc::clone(&latest));
+        Receipt(Arc::downgrade(&before))
+    }
+
+    fn latest(&self) -> std::sync::MutexGuard<'_, Arc<Outstanding>> {
+        self.0.context().own.latest.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Hands `record` over; `false` when as much waits as is allowed.
     pub fn try_send(&self, record: Record<'_>) -> Result<bool, Error> {
-        let mut base = BaseRecord::<str, [u8]>::to(record.topic).key(record.key);
+        let outstanding = Arc::clone(&self.latest());
+        let mut base = BaseRecord::<str, [u8], _>::with_opaque_to(record.topic, outstanding).key(record.key);
         if let Some(payload) = record.payload {
             base = base.payload(payload);
         }
@@ -117,10 +156,12 @@ impl Producer {
         }
     }
 
-    /// Hands `record` over, waiting for room. `false` when it is time to end before there is any.
+    /// Hands `record` over, waiting for room. `false` when it is time to end before there is any; no receipt from then on
+    /// is ever delivered.
     pub fn send(&self, record: Record<'_>, shutdown: &Shutdown) -> Result<bool, Error> {
         while !self.try_send(record)? {
             if shutdown.is_requested() {
+                std::mem::forget(Arc::clone(&self.latest()));
                 return Ok(false);
             }
             shutdown.sleep(Duration::from_millis(5));
@@ -136,5 +177,47 @@ impl Producer {
             self.0.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
         }
         delivered
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::Embedded;
+    use crate::config::Settings;
+
+    #[test]
+    fn a_receipt_is_for_all_that_was_handed_over_before_it() {
+        let mut settings = Settings::load(Some("/dev/null".as_ref()), &[]).unwrap();
+        let bus = Embedded::start(&mut settings).unwrap();
+        let record = Record {
+            topic: &settings.topics.decisions,
+            key: "app",
+            payload: Some(b"{}"),
+            timestamp_ms: None,
+            version: None,
+        };
+        let producer = Producer::open(&settings.kafka, "testing").unwrap();
+        assert!(producer.receipt().is_delivered(), "there is nothing to wait for");
+        let receipts: Vec<_> = (0..100)
+            .map(|_| {
+                assert!(producer.try_send(record).unwrap());
+                producer.receipt()
+            })
+            .collect();
+        assert!(producer.finish(Duration::from_secs(30)));
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        while !receipts.iter().all(Receipt::is_delivered) {
+            assert!(std::time::Instant::now() < deadline, "all was delivered");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+
+        drop(bus);
+        assert!(producer.try_send(record).unwrap());
+        let receipt = producer.receipt();
+        assert!(!receipt.is_delivered());
+        assert!(!producer.finish(Duration::from_millis(200)), "nobody answers any more");
+        assert!(!receipt.is_delivered(), "given up is not delivered");
+        assert!(!producer.receipt().is_delivered(), "nor is what comes after it");
     }
 }

@@ -43,7 +43,11 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
         let site = Site {
             metrics,
             ready: Arc::new(move || {
-                if node.is_ready() { Ok(()) } else { Err("the feed of decisions is not connected".to_owned()) }
+                if node.is_ready() {
+                    Ok("ready".to_owned())
+                } else {
+                    Err("the feed of decisions is not connected".to_owned())
+                }
             }),
             page: Arc::new(move || render(&site::agent_table(&shown))),
         };

@@ -41,6 +41,7 @@ struct Report {
     publishes: [String; 2],
     creates_topics: bool,
     policy: String,
+    stores_state_in: String,
     pipeline_listens: SocketAddr,
     agent_listens: SocketAddr,
     runtimes: Vec<String>,
@@ -83,6 +84,7 @@ impl Report {
             publishes: [settings.topics.decisions.clone(), settings.topics.dead_letters.clone()],
             creates_topics: settings.topics.create,
             policy: describe(policy),
+            stores_state_in: settings.checkpoint.url(),
             pipeline_listens: settings.server.listen,
             agent_listens: settings.agent.listen,
             runtimes: settings.agent.runtimes.keys().cloned().collect(),
@@ -98,6 +100,7 @@ impl Report {
         println!("  read           {} as group {}", self.reads.join(", "), self.group);
         println!("  decide by      {}", self.policy);
         println!("  publish to     {}, unreadable events to {}", self.publishes[0], self.publishes[1]);
+        println!("  store state in {}", self.stores_state_in);
         println!("  create topics  {}", if self.creates_topics { "those of them that are missing" } else { "none" });
         println!("  listen on      {} (pipeline), {} (agent)", self.pipeline_listens, self.agent_listens);
         println!("  run functions  in {}", self.runtimes.join(", "));

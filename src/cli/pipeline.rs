@@ -56,11 +56,13 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
         let site = Site {
             metrics,
             ready: Arc::new(move || {
-                if ready.is_ready() {
-                    Ok(())
-                } else {
-                    Err("no broker answers, or no partitions are assigned yet".to_owned())
+                if !ready.is_ready() {
+                    return Err("no broker answers, or no partitions are assigned yet".to_owned());
                 }
+                Ok(match ready.checkpoints_fail_for() {
+                    None => "ready".to_owned(),
+                    Some(age) => format!("ready, but checkpoints fail: the last one is {} s old", age.as_secs()),
+                })
             }),
             page: Arc::new(move || render(&site::pipeline_table(&handle))),
         };

@@ -193,7 +193,7 @@ impl<'a> Session<'a> {
             Site {
                 metrics,
                 ready: Arc::new(move || match (ready_pipeline.is_ready(), ready_node.is_ready()) {
-                    (true, true) => Ok(()),
+                    (true, true) => Ok("ready".to_owned()),
                     (false, _) => Err("the pipeline has no partitions yet".to_owned()),
                     (_, false) => Err("the feed of decisions is not connected".to_owned()),
                 }),

@@ -2,6 +2,7 @@
 //! every key with its unit and its default, and is what unknown keys are checked against.
 
 mod agent;
+mod checkpoint;
 mod duration;
 mod input;
 mod kafka;
@@ -17,6 +18,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 pub use agent::{Agent, RuntimeKind};
+pub use checkpoint::Checkpoint;
 pub use duration::{Millis, parse_ms, show_ms};
 pub use input::{Input, Source};
 pub use kafka::Kafka;
@@ -40,6 +42,8 @@ pub struct Settings {
     pub policy: PolicySettings,
     /// When decisions are published.
     pub publish: Publish,
+    /// Where the state of partitions is kept, and how often.
+    pub checkpoint: Checkpoint,
     /// HTTP of the pipeline.
     pub server: Server,
     /// The invoker-fleet agent.
@@ -122,6 +126,7 @@ impl Settings {
         self.input.check()?;
         self.topics.check()?;
         self.publish.check()?;
+        self.checkpoint.check()?;
         self.agent.check()
     }
 }

@@ -35,6 +35,15 @@ impl PolicySettings {
 
     /// The policy that `text` describes; what it leaves open is as configured.
     pub fn read(&self, text: &str) -> Result<Policy, SpecError> {
+        parse(&self.spec(text)).map(|policy| policy.sped_up(self.speed))
+    }
+
+    /// The policy in force in words, with all that is configured of it.
+    pub fn in_words(&self) -> String {
+        format!("{} at {}×", self.spec(&self.name), self.speed)
+    }
+
+    fn spec(&self, text: &str) -> String {
         let (name, parameters) = text.split_once(':').unwrap_or((text, ""));
         let configured = match name.trim() {
             "fixed" => &self.fixed,
@@ -56,6 +65,6 @@ impl PolicySettings {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             spec.push_str(&format!("{key}={value},"));
         }
-        parse(&(spec + parameters)).map(|policy| policy.sped_up(self.speed))
+        spec + parameters
     }
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::Columns;
+
 use super::{Code, Windows};
 
 /// What to do about one app until the next decision about it. The key of its record is the app.
@@ -54,10 +56,11 @@ pub struct Version {
 }
 
 /// Which rule of a policy led to the windows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Regime {
     /// Too little is known yet.
+    #[default]
     Learning,
     /// The standard keep-alive: what is known does not speak for more.
     Standard,
@@ -71,6 +74,25 @@ pub enum Regime {
     Composition,
     /// A per-app pin.
     Override,
+}
+
+impl Regime {
+    const ALL: [(Self, &'static str); 7] = [
+        (Self::Learning, "learning"),
+        (Self::Standard, "standard"),
+        (Self::Histogram, "histogram"),
+        (Self::Forecast, "forecast"),
+        (Self::Schedule, "schedule"),
+        (Self::Composition, "composition"),
+        (Self::Override, "override"),
+    ];
+
+    /// As a column.
+    pub fn column(&mut self, name: &'static str, columns: &mut impl Columns) {
+        let mut index = *self as usize;
+        columns.label(name, &Self::ALL.map(|(_, label)| label), &mut index);
+        *self = Self::ALL.get(index).map_or(*self, |(regime, _)| *regime);
+    }
 }
 
 /// An app that tends to run after another.

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
+use crate::checkpoint::Columns;
+
 /// A half-open range `[from_ms, until_ms)` of idle time, in ms since the end of the app's last execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
@@ -30,6 +32,13 @@ impl Window {
     pub fn loaded_ms(&self, idle_ms: i64) -> i64 {
         (self.until_ms.min(idle_ms) - self.from_ms).max(0)
     }
+}
+
+/// Windows as two columns.
+pub fn window_columns(windows: &mut Windows, names: [&'static str; 2], columns: &mut impl Columns) {
+    let mut edges: Vec<_> = windows.iter().map(|window| (window.from_ms, window.until_ms)).collect();
+    columns.pairs(names, &mut edges);
+    *windows = edges.into_iter().map(|(from_ms, until_ms)| Window { from_ms, until_ms }).collect();
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! The flow on one page: messages in, decisions out.
 //!
 //! One thread polls, decodes, applies and publishes, in batches; there is no task, lock or metric per record. What it
-//! publishes follows from the order of the events of a partition alone, so whoever reads a partition from its beginning
-//! publishes the same decisions again, with the same versions, and consumers drop them. That is why no offsets are
-//! committed: a restart or a rebalance reads the partition anew, and nothing is lost.
+//! publishes follows from the order of the events of a partition alone, so whoever resumes a partition from a checkpoint
+//! publishes what came after it again, with the same versions, and consumers drop it. That is why no offsets are
+//! committed: they are part of the checkpoints.
 
+mod checkpointer;
+mod saved;
 mod shard;
 
 use std::sync::Arc;
@@ -16,13 +18,16 @@ use rdkafka::message::{BorrowedMessage, Headers};
 use smallvec::SmallVec;
 use tracing::{debug, info, warn};
 
-use crate::bus::{self, Change, GroupConsumer, Position, Producer, Record};
+use crate::bus::{self, Change, GroupConsumer, Producer, Record};
+use crate::checkpoint::StoreError;
 use crate::config::{self, Settings, Source};
 use crate::ingest::{self, DeadLetter, Format, Limits, Message, Origin};
-use crate::model::{Decision, now_ms};
+use crate::model::{Decision, Version, now_ms};
 use crate::policy::budget::ShardCurve;
 use crate::shutdown::Shutdown;
-use crate::telemetry::{Kind, Metrics, PipelineMetrics};
+use crate::telemetry::{CheckpointMetrics, Kind, Metrics, PipelineMetrics};
+
+use checkpointer::Checkpointer;
 
 pub use shard::{Decider, Repriced, Shard};
 
@@ -47,6 +52,15 @@ pub enum Error {
     /// The bus can't be used.
     #[error(transparent)]
     Bus(#[from] bus::Error),
+    /// The checkpoints can't be reached.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What was found there is none that this version may overrule.
+    #[error("{0}")]
+    Refused(String),
+    /// No thread for writing checkpoints.
+    #[error("no thread can be started: {0}")]
+    Thread(std::io::Error),
     /// A record that can't be written as JSON.
     #[error("a record can't be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
@@ -58,6 +72,7 @@ pub struct Pipeline {
     sources: Vec<Source>,
     decider: Decider,
     metrics: PipelineMetrics,
+    checkpoint_metrics: CheckpointMetrics,
     status: Arc<Status>,
 }
 
@@ -73,6 +88,8 @@ struct Status {
     skipped: AtomicU64,
     dead_letters: AtomicU64,
     apps: AtomicU64,
+    /// Age of the last checkpoint in seconds, while checkpoints fail; else 0.
+    failing_for_s: AtomicU64,
 }
 
 /// Counts since the start.
@@ -96,6 +113,14 @@ impl Handle {
         self.0.ready.load(Ordering::Relaxed)
     }
 
+    /// For how long events have waited for a checkpoint, while checkpoints can't be written.
+    pub fn checkpoints_fail_for(&self) -> Option<Duration> {
+        match self.0.failing_for_s.load(Ordering::Relaxed) {
+            0 => None,
+            seconds => Some(Duration::from_secs(seconds)),
+        }
+    }
+
     /// Counts so far.
     pub fn counts(&self) -> Counts {
         Counts {
@@ -117,6 +142,7 @@ impl Pipeline {
             sources: settings.input.sources()?,
             settings: settings.clone(),
             metrics: PipelineMetrics::register(metrics),
+            checkpoint_metrics: CheckpointMetrics::register(metrics),
             status: Arc::default(),
         })
     }
@@ -138,6 +164,7 @@ impl Pipeline {
         if shutdown.is_requested() {
             return Ok(());
         }
+        let partitions = Checkpointer::open(&self.settings, &self.decider, &self.checkpoint_metrics)?;
         let producer = Producer::open(&self.settings.kafka, "publishing decisions")?;
         let input = &self.settings.input;
         let topics: Vec<_> = self.sources.iter().map(|source| source.topic.as_str()).collect();
@@ -150,8 +177,7 @@ impl Pipeline {
             shutdown,
             #[cfg(feature = "avro")]
             registry: (!input.schema_registry.is_empty()).then(|| bus::SchemaRegistry::new(&input.schema_registry)),
-            shards: Vec::new(),
-            last: 0,
+            partitions,
             joined: false,
             buffer: Vec::new(),
             batch: Batch::default(),
@@ -164,10 +190,11 @@ impl Pipeline {
         if let Some((_, error)) = producer.take_failures() {
             return Err(error.into());
         }
-        if !delivered {
+        if delivered {
+            run.partitions.save_all(&producer);
+        } else {
             info!("the broker does not answer: decisions that wait are dropped; the next start publishes them");
         }
-        consumer.leave();
         Ok(())
     }
 }
@@ -181,9 +208,7 @@ struct Run<'a> {
     shutdown: &'a Shutdown,
     #[cfg(feature = "avro")]
     registry: Option<bus::SchemaRegistry>,
-    shards: Vec<(Position, Shard)>,
-    /// The shard of the last message, which is mostly that of the next one.
-    last: usize,
+    partitions: Checkpointer<'a>,
     joined: bool,
     /// For writing JSON into, again and again.
     buffer: Vec<u8>,
@@ -207,7 +232,7 @@ impl Run<'_> {
         let mut wait = BATCH_TIME;
         for _ in 0..BATCH_MESSAGES {
             let message = self.consumer.poll(wait)?;
-            self.follow_ownership();
+            self.follow_ownership()?;
             let Some(message) = message else { break };
             self.one_message(&message)?;
             wait = Duration::ZERO;
@@ -215,12 +240,20 @@ impl Run<'_> {
                 break;
             }
         }
+        self.partitions.step(self.producer);
         self.report();
         // A decision that never arrives would be missing until the next one: better to end, and to begin anew.
         self.producer.take_failures().map_or(Ok(()), |(_, error)| Err(error.into()))
     }
 
     fn one_message(&mut self, message: &BorrowedMessage<'_>) -> Result<(), Error> {
+        // None of ours: let go of while it was on its way, or read before.
+        match self.partitions.get(message.topic(), message.partition()) {
+            Some(partition) if message.offset() >= partition.next_offset => {
+                partition.next_offset = message.offset() + 1;
+            }
+            _ => return Ok(()),
+        }
         self.batch.events += 1;
         let received_ms = message.timestamp().to_millis().filter(|ms| *ms > 0);
         self.batch.newest_ms = received_ms.or(self.batch.newest_ms);
@@ -248,7 +281,8 @@ impl Run<'_> {
         };
         self.batch.skipped += u64::from(invocations.is_empty());
         let decider = &self.pipeline.decider;
-        let shard = self.shard(message.topic(), message.partition());
+        let Some(partition) = self.partitions.get(message.topic(), message.partition()) else { return Ok(()) };
+        let shard = &mut partition.shard;
         let mut decisions: SmallVec<[Decision; 1]> = SmallVec::new();
         let mut forgotten = Vec::new();
         let mut ended_at_ms = i64::MIN;
@@ -265,7 +299,9 @@ impl Run<'_> {
         if !invocations.is_empty() {
             forgotten = shard.forget_silent(decider);
             repriced = shard.reprice(decider);
+            partition.wanted |= shard.stretch_ends(decider);
         }
+        let version = shard.version(message.offset());
         // The event's time, so that a record that is published again is the same to the byte; but none that the broker
         // could find too far ahead, having taken the event itself.
         let timestamp_ms = received_ms.map_or(ended_at_ms, |received_ms| ended_at_ms.min(received_ms));
@@ -280,16 +316,17 @@ impl Run<'_> {
                 key: &app,
                 payload: None,
                 timestamp_ms: Some(timestamp_ms),
-                version: Some(decider.version(message.offset())),
+                version: Some(version),
             })?;
         }
-        repriced.map_or(Ok(()), |repriced| self.publish_curve(message, repriced, timestamp_ms))
+        repriced.map_or(Ok(()), |repriced| self.publish_curve(message, repriced, version, timestamp_ms))
     }
 
     fn publish_curve(
         &mut self,
         message: &BorrowedMessage<'_>,
         repriced: Repriced,
+        version: Version,
         timestamp_ms: i64,
     ) -> Result<(), Error> {
         let price_mb_s = repriced.solution.price_mb_s;
@@ -315,7 +352,7 @@ impl Run<'_> {
             key: &record.record_key(),
             payload: Some(&self.buffer),
             timestamp_ms: Some(timestamp_ms),
-            version: Some(self.pipeline.decider.version(message.offset())),
+            version: Some(version),
         })
     }
 
@@ -360,32 +397,24 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Takes over what the group gave and lets go of what it took. A partition that was gained is read from its
-    /// beginning, so its state begins empty.
-    fn follow_ownership(&mut self) {
+    /// Takes over what the group gave and lets go of what it took.
+    fn follow_ownership(&mut self) -> Result<(), Error> {
         for change in self.consumer.changes() {
-            let (Change::Gained(changed) | Change::Lost(changed)) = &change;
-            self.shards.retain(|(position, _)| !changed.contains(position));
-            if let Change::Gained(gained) = &change {
-                self.joined = true;
-                self.shards
-                    .extend(gained.iter().map(|position| (position.clone(), Shard::new(&self.pipeline.decider))));
-            }
+            let (verb, changed) = match &change {
+                Change::Gained(gained) => {
+                    self.partitions.gain(gained, self.consumer, self.shutdown)?;
+                    self.joined = true;
+                    ("gained", gained)
+                }
+                Change::Revoked(revoked) => {
+                    self.partitions.lose(revoked, self.consumer, self.producer);
+                    ("lost", revoked)
+                }
+            };
             let partitions: Vec<_> = changed.iter().map(|position| position.partition).collect();
-            let verb = if matches!(change, Change::Gained(_)) { "gained" } else { "lost" };
-            info!(owned = self.shards.len(), "{verb} partitions {partitions:?}");
+            info!(owned = self.partitions.owned().len(), "{verb} partitions {partitions:?}");
         }
-    }
-
-    fn shard(&mut self, topic: &str, partition: i32) -> &mut Shard {
-        let is_it = |(position, _): &(Position, Shard)| position.partition == partition && position.topic == topic;
-        if !self.shards.get(self.last).is_some_and(is_it) {
-            self.last = self.shards.iter().position(is_it).unwrap_or_else(|| {
-                self.shards.push((Position { topic: topic.to_owned(), partition }, Shard::new(&self.pipeline.decider)));
-                self.shards.len() - 1
-            });
-        }
-        &mut self.shards[self.last].1
+        Ok(())
     }
 
     fn report(&mut self) {
@@ -394,10 +423,15 @@ impl Run<'_> {
         let connected = self.consumer.health().is_connected();
         status.ready.store(connected && self.joined, Ordering::Relaxed);
         metrics.connected.set(i64::from(connected));
-        metrics.partitions.set(self.shards.len() as i64);
-        let apps: usize = self.shards.iter().map(|(_, shard)| shard.apps()).sum();
+        let owned = self.partitions.owned();
+        metrics.partitions.set(owned.len() as i64);
+        let apps: usize = owned.iter().map(|partition| partition.shard.apps()).sum();
         metrics.apps.set(apps as i64);
         status.apps.store(apps as u64, Ordering::Relaxed);
+        let checkpoints = self.partitions.condition();
+        self.pipeline.checkpoint_metrics.age.set(checkpoints.age.as_secs_f64());
+        let failing_for_s = if checkpoints.failing { checkpoints.age.as_secs().max(1) } else { 0 };
+        status.failing_for_s.store(failing_for_s, Ordering::Relaxed);
         if batch.events == 0 {
             return;
         }

@@ -11,11 +11,15 @@ use crate::state::{AppState, AppTable, Arrivals, Observed};
 /// What all shards share.
 #[derive(Debug, Clone)]
 pub struct Decider {
-    policy: Policy,
+    pub(super) policy: Policy,
+    /// The policy in words, to tell whether state was made under another one.
+    pub(super) policy_words: String,
     rules: Rules,
     forget_after_ms: i64,
     /// Partitions of the input.
     partitions: u32,
+    stretch_events: u64,
+    stretch_ms: i64,
 }
 
 /// A price that was solved for.
@@ -36,15 +40,13 @@ impl Decider {
     pub fn new(settings: &Settings) -> Result<Self, SpecError> {
         Ok(Self {
             policy: settings.policy.build()?,
+            policy_words: settings.policy.in_words(),
             rules: Rules::new(settings),
             forget_after_ms: settings.publish.forget_after.0,
             partitions: settings.topics.partitions.unsigned_abs().max(1),
+            stretch_events: settings.checkpoint.events,
+            stretch_ms: settings.checkpoint.every.0,
         })
-    }
-
-    /// The version of what rests on the events up to `position`.
-    pub fn version(&self, position: i64) -> Version {
-        Version { epoch: self.rules.epoch, position }
     }
 
     /// Silent apps are looked for so often.
@@ -53,26 +55,31 @@ impl Decider {
     }
 }
 
-/// The apps of one partition.
+/// The apps of one partition. All of it goes into a checkpoint: see [`super::saved`].
 #[derive(Debug)]
 pub struct Shard {
-    planner: Planner,
-    apps: AppTable<Entry>,
+    /// First part of the versions of its decisions.
+    pub(super) epoch: u64,
+    pub(super) planner: Planner,
+    pub(super) apps: AppTable<Entry>,
     /// The latest end of an execution seen: what "now" is for the silence of an app.
-    watermark_ms: i64,
+    pub(super) watermark_ms: i64,
     /// When to look for silent apps next.
-    sweep_at_ms: i64,
+    pub(super) sweep_at_ms: i64,
     /// When to solve for the price, once the first event has come.
-    schedule: Option<Schedule>,
-    /// Whether a price was found that meets the target.
-    target_is_met: bool,
+    pub(super) schedule: Option<Schedule>,
+    /// Whether no price was found that meets the target.
+    pub(super) misses_target: bool,
+    /// Events since the last stretch ended, and the watermark then.
+    pub(super) stretch_events: u64,
+    pub(super) stretch_began_ms: i64,
 }
 
-#[derive(Debug)]
-struct Entry {
-    state: AppState,
-    in_force: InForce,
-    published: Published,
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    pub(super) state: AppState,
+    pub(super) in_force: InForce,
+    pub(super) published: Published,
 }
 
 /// Silent apps are looked for so many times in the span after which one is forgotten.
@@ -80,14 +87,17 @@ const SWEEPS: i64 = 14;
 
 impl Shard {
     /// No apps yet.
-    pub fn new(decider: &Decider) -> Self {
+    pub fn new(decider: &Decider, epoch: u64) -> Self {
         Self {
+            epoch,
+            stretch_events: 0,
+            stretch_began_ms: 0,
             planner: Planner::new(decider.policy.clone()),
             apps: AppTable::default(),
             watermark_ms: 0,
             sweep_at_ms: 0,
             schedule: None,
-            target_is_met: true,
+            misses_target: false,
         }
     }
 
@@ -97,6 +107,8 @@ impl Shard {
         // One event with a clock far ahead must not make all other apps look silent.
         let step_ms = if self.watermark_ms == 0 { i64::MAX } else { decider.sweep_every_ms() };
         self.watermark_ms = now_ms.min(self.watermark_ms.saturating_add(step_ms)).max(self.watermark_ms);
+        self.stretch_events += 1;
+        let version = self.version(position);
         let (name, rules, planner) = (&*invocation.app, &decider.rules, &mut self.planner);
         let start_ms = invocation.started_at_ms;
 
@@ -106,7 +118,7 @@ impl Shard {
             let in_force = planner.plan(&state.arrivals, state.memory_mb_or(rules.default_memory_mb));
             let published = publish::summary(&state, &in_force.plan, now_ms, rules);
             let entry = self.apps.insert(name, Entry { state, in_force, published });
-            return Some(entry.decision(name, position, now_ms, planner.policy(), rules));
+            return Some(entry.decision(name, version, now_ms, planner.policy(), rules));
         };
 
         let (arrivals, in_force) = (&mut entry.state.arrivals, &entry.in_force);
@@ -140,7 +152,23 @@ impl Shard {
             }
         };
         entry.published = due?;
-        Some(entry.decision(name, position, now_ms, planner.policy(), rules))
+        Some(entry.decision(name, version, now_ms, planner.policy(), rules))
+    }
+
+    /// The version of what rests on the events up to `position`.
+    pub fn version(&self, position: i64) -> Version {
+        Version { epoch: self.epoch, position }
+    }
+
+    /// Whether a stretch ended with the event just applied: so many events, or so much of their time. That depends on
+    /// nothing but the events, so what may change only now and then changes here, and is part of the state.
+    pub fn stretch_ends(&mut self, decider: &Decider) -> bool {
+        let ends = self.stretch_events >= decider.stretch_events
+            || self.watermark_ms - self.stretch_began_ms >= decider.stretch_ms;
+        if ends {
+            (self.stretch_events, self.stretch_began_ms) = (0, self.watermark_ms);
+        }
+        ends
     }
 
     /// Forgets the apps that were silent for too long, and returns their names. Cheap to call after every event: it
@@ -156,8 +184,8 @@ impl Shard {
     }
 
     /// Solves for the price, if the policy has a target and a moment to do so has come, and goes on with what it finds.
-    /// Cheap to call after every event, like [`Shard::forget_silent`], and from the partition's events alone: until there
-    /// are checkpoints for the price to be stored in, the other partitions are taken to be like this one.
+    /// Cheap to call after every event, like [`Shard::forget_silent`], and from the partition's events alone, so that a replay
+    /// finds the same prices at the same events: the other partitions are taken to be like this one.
     pub fn reprice(&mut self, decider: &Decider) -> Option<Repriced> {
         self.planner.target()?;
         let minute_ms = self.planner.kept().minute_ms;
@@ -166,8 +194,8 @@ impl Shard {
         let curve = self.curve(at_ms, decider)?;
         let solution = self.planner.solve(&curve.clone().times(decider.partitions))?;
         self.set_price_mb_s(solution.price_mb_s, at_ms);
-        let is_news_that_none_meets = self.target_is_met && !solution.can_be_met;
-        self.target_is_met = solution.can_be_met;
+        let is_news_that_none_meets = !self.misses_target && !solution.can_be_met;
+        self.misses_target = !solution.can_be_met;
         Some(Repriced { at_ms, curve, solution, is_news_that_none_meets })
     }
 
@@ -203,8 +231,8 @@ impl Entry {
         planner.renew(&mut self.in_force, &self.state.arrivals, memory_mb);
     }
 
-    fn decision(&self, name: &str, position: i64, now_ms: i64, policy: &Policy, rules: &Rules) -> Decision {
-        publish::decision(name, &self.state, policy, &self.published, position, now_ms, rules)
+    fn decision(&self, name: &str, version: Version, now_ms: i64, policy: &Policy, rules: &Rules) -> Decision {
+        publish::decision(name, &self.state, policy, &self.published, version, now_ms, rules)
     }
 }
 
@@ -219,7 +247,7 @@ mod tests {
         let mut flags: Vec<_> = flags.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
         flags.push(("policy.name", "hybrid".to_owned()));
         let decider = Decider::new(&Settings::load(Some("/dev/null".as_ref()), &flags).unwrap()).unwrap();
-        let shard = Shard::new(&decider);
+        let shard = Shard::new(&decider, 0);
         (decider, shard)
     }
 
@@ -297,7 +325,7 @@ mod tests {
             let mut flags: Vec<_> = budget.map(|(key, value)| (key, value.to_owned())).into();
             flags.push(("policy.name", "frontier".to_owned()));
             let decider = Decider::new(&Settings::load(Some("/dev/null".as_ref()), &flags).unwrap()).unwrap();
-            let mut shard = Shard::new(&decider);
+            let mut shard = Shard::new(&decider, 0);
             let mut repriced = Vec::new();
             for i in 0..6000_i64 {
                 // 60 apps; the first is called every minute, the last every hour.

@@ -16,8 +16,9 @@ pub use planner::{InForce, Learner, Pending, Planner, forecast_series};
 pub(crate) use spec::{FRONTIER_PRICES, parse_memory_mb, parse_price_mb_s};
 pub use spec::{NAMES, SpecError, parse};
 
+use crate::checkpoint::Columns;
 use crate::forecast::Forecast;
-use crate::model::{Regime, Windows};
+use crate::model::{Regime, Windows, window_columns};
 use crate::state::{Arrivals, Kept, Shape};
 
 /// What was seen weighs so much of it a day later: half after three days, a twentieth after two weeks.
@@ -37,7 +38,7 @@ pub enum Policy {
 }
 
 /// When to keep an app loaded, and by which rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     /// The rule.
     pub regime: Regime,
@@ -99,6 +100,16 @@ impl Policy {
             Policy::Hybrid(hybrid) => Policy::Hybrid(hybrid.sped_up(speed)),
             Policy::Frontier(frontier) => Policy::Frontier(frontier.sped_up(speed)),
         }
+    }
+}
+
+impl Plan {
+    fn columns(&mut self, columns: &mut impl Columns) {
+        let Self { regime, windows, steady_for, rests_on_last_end } = self;
+        regime.column("plan_regime", columns);
+        window_columns(windows, ["plan_from_ms", "plan_until_ms"], columns);
+        columns.number("plan_steady_for", steady_for);
+        columns.flag("plan_rests_on_last_end", rests_on_last_end);
     }
 }
 

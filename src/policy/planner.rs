@@ -1,5 +1,6 @@
 //! A policy at work on the apps of one partition: it plans for each, and learns from all.
 
+use crate::checkpoint::Columns;
 use crate::forecast::{Forecast, forecast, fresh};
 use crate::state::{Arrivals, Kept, Look};
 
@@ -78,7 +79,7 @@ impl Learner for Pending<'_> {
 }
 
 /// A plan that is in force, and for how much longer.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct InForce {
     /// The plan.
     pub plan: Plan,
@@ -164,6 +165,22 @@ impl Planner {
     /// The price that meets the target by `curve`; `None` for a policy without a target.
     pub fn solve(&self, curve: &Curve) -> Option<Solution> {
         Some(solve(curve, self.target()?, self.price_mb_s()?))
+    }
+
+    /// What it learned, as columns of a row of its own.
+    pub fn columns(&mut self, columns: &mut impl Columns) {
+        let Self { policy, kept: _, priors, began_ms, prices, past_price } = self;
+        columns.optional("began_ms", began_ms);
+        columns.number("prices", prices);
+        // A price that was given is as configured now.
+        if let Policy::Frontier(Frontier { target: Some(_), price_mb_s, .. }) = policy {
+            columns.number("price_mb_s", price_mb_s);
+        }
+        let (mut mean_log, mut until_ms) = (past_price.map(|past| past.mean_log), past_price.map(|past| past.until_ms));
+        columns.optional("past_price_mean_log", &mut mean_log);
+        columns.optional("past_price_until_ms", &mut until_ms);
+        *past_price = mean_log.zip(until_ms).map(|(mean_log, until_ms)| PastPrice { mean_log, until_ms });
+        priors.columns(columns);
     }
 
     /// What it wants to be kept of an app's arrivals.
@@ -257,6 +274,24 @@ impl InForce {
     /// How many of `times` idle times to come fall under this plan, at least 1.
     pub fn covers(&self, times: u32) -> u32 {
         times.min(self.plan.steady_for.saturating_sub(self.used).saturating_add(1))
+    }
+
+    /// As columns.
+    pub fn columns(&mut self, columns: &mut impl Columns) {
+        let Self { plan, used, day, prices, place } = self;
+        plan.columns(columns);
+        columns.number("plan_used", used);
+        columns.number("plan_day", day);
+        columns.number("plan_prices", prices);
+        let (mut phase_ms, mut busy_ms) = (place.map(|place| place.phase_ms), place.map(|place| place.busy_ms));
+        columns.optional("plan_phase_ms", &mut phase_ms);
+        columns.optional("plan_busy_ms", &mut busy_ms);
+        *place = phase_ms.zip(busy_ms).map(|(phase_ms, busy_ms)| Place { phase_ms, busy_ms });
+    }
+
+    /// Makes it hold no longer, whatever comes next.
+    pub const fn end(&mut self) {
+        self.day = i32::MIN;
     }
 
     /// Counts down by `times` idle times.

@@ -1,6 +1,7 @@
 //! Step 5: windows → decision, only when it says something new. Pure; the pipeline sends what comes out.
 
-use crate::model::{Decision, Regime, Version, Window, Windows};
+use crate::checkpoint::Columns;
+use crate::model::{Decision, Regime, Version, Window, Windows, window_columns};
 use crate::policy::{Plan, Policy, expected, shrink_ms};
 use crate::state::AppState;
 
@@ -11,14 +12,12 @@ pub struct Rules {
     pub tolerance: f64,
     /// For how long a decision holds, ms.
     pub valid_for_ms: i64,
-    /// First part of every version.
-    pub epoch: u64,
     /// Memory of an app that never told its own, MB.
     pub default_memory_mb: f64,
 }
 
 /// What was published last about an app: as much of it as telling a difference needs.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Published {
     regime: Regime,
     windows: Windows,
@@ -31,6 +30,18 @@ pub struct Published {
 }
 
 impl Published {
+    /// As columns.
+    pub fn columns(&mut self, columns: &mut impl Columns) {
+        let Self { regime, windows, instances, idle_since_ms, valid_until_ms, memory_mb, code_revision } = self;
+        regime.column("published_regime", columns);
+        window_columns(windows, ["published_from_ms", "published_until_ms"], columns);
+        columns.number("published_instances", instances);
+        columns.number("published_idle_since_ms", idle_since_ms);
+        columns.number("published_valid_until_ms", valid_until_ms);
+        columns.number("published_memory_mb", memory_mb);
+        columns.number("published_code_revision", code_revision);
+    }
+
     /// Whether the decision must be renewed at `now_ms`, lest it expire while its app lives.
     pub fn is_ageing(&self, now_ms: i64, rules: &Rules) -> bool {
         now_ms > self.valid_until_ms - rules.valid_for_ms / 2
@@ -88,13 +99,13 @@ pub fn differs(old: &Published, new: &Published, rules: &Rules) -> bool {
         || old.windows.iter().zip(&new.windows).any(moved)
 }
 
-/// The decision that publishes `published`, at the event at `position` that ended at `now_ms`.
+/// The decision that publishes `published`, of the given version, at the event that ended at `now_ms`.
 pub fn decision(
     name: &str,
     app: &AppState,
     policy: &Policy,
     published: &Published,
-    position: i64,
+    version: Version,
     now_ms: i64,
     rules: &Rules,
 ) -> Decision {
@@ -105,7 +116,7 @@ pub fn decision(
         expected(&app.arrivals.idle, policy.shape(), &plan.windows, memory_mb.unwrap_or(rules.default_memory_mb));
     Decision {
         app: name.to_owned(),
-        version: Version { epoch: rules.epoch, position },
+        version,
         decided_at_ms: now_ms,
         policy: policy.name().to_owned(),
         regime: plan.regime,
@@ -128,7 +139,6 @@ impl Rules {
         Self {
             tolerance: settings.publish.tolerance / 100.0,
             valid_for_ms: shrink_ms(settings.publish.valid_for.0, 1.0),
-            epoch: settings.publish.epoch,
             default_memory_mb: settings.policy.default_memory_mb,
         }
     }

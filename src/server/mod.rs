@@ -22,8 +22,8 @@ pub use page::{Table, render};
 pub struct Site {
     /// For `/metrics`.
     pub metrics: Metrics,
-    /// For `/readyz`: why it is not ready, if it isn't.
-    pub ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// For `/readyz`: that it is ready, with what else there is to say, or why it is not.
+    pub ready: Arc<dyn Fn() -> Result<String, String> + Send + Sync>,
     /// For `/`: the page.
     pub page: Arc<dyn Fn() -> String + Send + Sync>,
 }
@@ -58,7 +58,7 @@ pub async fn serve(listener: TcpListener, routes: Router, mut shutdown: Shutdown
 
 async fn readyz(State(site): State<Site>) -> (StatusCode, String) {
     match (site.ready)() {
-        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        Ok(ready) => (StatusCode::OK, format!("{ready}\n")),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
     }
 }

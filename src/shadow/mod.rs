@@ -48,7 +48,7 @@ impl Shadow {
         let memory_mb = invocation.memory_mb.unwrap_or(self.default_memory_mb);
         self.planner.begin(start_ms);
         let account = Account::open(&self.planner, start_ms, end_ms, invocation.trigger, memory_mb);
-        self.apps.insert(&invocation.app, account);
+        self.apps.insert(&*invocation.app, account);
     }
 
     /// The costs up to `end_ms`.

@@ -1,12 +1,15 @@
 //! What is known of one app.
 
+use crate::checkpoint::Columns;
 use crate::model::{Code, Invocation};
 
 use super::{Arrivals, Concurrency, Kept, Observed};
 
 /// All that is known of one app.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct AppState {
+    /// Invocations ever seen.
+    pub invocations: u64,
     /// When it is invoked.
     pub arrivals: Arrivals,
     /// Overlapping executions.
@@ -33,6 +36,7 @@ impl AppState {
     pub fn first(invocation: &Invocation, silence_ms: i64, kept: &Kept) -> Self {
         let (start_ms, end_ms) = (invocation.started_at_ms, invocation.ended_at_ms());
         let mut state = Self {
+            invocations: 1,
             arrivals: Arrivals::first(start_ms, end_ms, silence_ms, invocation.trigger, kept),
             concurrency: Concurrency::default(),
             traits: None,
@@ -50,6 +54,7 @@ impl AppState {
             record(&mut self.arrivals, idle_ms);
         }
         self.arrivals.execute(start_ms, end_ms);
+        self.invocations += 1;
         self.arrivals.triggers.add(invocation.trigger);
         match observed {
             Observed::Idle(_) => self.concurrency.begin_period(start_ms, end_ms),
@@ -67,6 +72,17 @@ impl AppState {
     /// Memory, MB, or `default_mb` where no event told it.
     pub fn memory_mb_or(&self, default_mb: f64) -> f64 {
         self.memory_mb().unwrap_or(default_mb)
+    }
+
+    /// As columns.
+    pub fn columns(&mut self, columns: &mut impl Columns) {
+        let Self { invocations, arrivals, concurrency, traits } = self;
+        columns.number("invocations", invocations);
+        arrivals.columns(columns);
+        concurrency.columns(columns);
+        let mut told = traits.take().map_or_else(Traits::default, |traits| *traits);
+        told.columns(columns);
+        *traits = (told != Traits::default()).then(|| Box::new(told));
     }
 
     fn learn_traits(&mut self, invocation: &Invocation) {
@@ -89,6 +105,19 @@ impl AppState {
             traits.code = Some(code.clone());
             traits.code_revision += 1;
         }
+    }
+}
+
+impl Traits {
+    fn columns(&mut self, columns: &mut impl Columns) {
+        let Self { runtime, memory_mb, code, code_revision } = self;
+        columns.text("runtime", runtime);
+        columns.optional("memory_mb", memory_mb);
+        let (mut uri, mut sha256) = code.take().map_or((None, None), |code| (Some(code.uri), code.sha256));
+        columns.text("code_uri", &mut uri);
+        columns.text("code_sha256", &mut sha256);
+        *code = uri.map(|uri| Code { uri, sha256 });
+        columns.number("code_revision", code_revision);
     }
 }
 

@@ -28,8 +28,13 @@ impl<T> AppTable<T> {
         self.apps.get(app)
     }
 
+    /// Makes room for so many more apps, so that they are not moved about as they are added.
+    pub fn reserve(&mut self, more: usize) {
+        self.apps.reserve(more);
+    }
+
     /// Adds an app that is not there yet; leaves one that is as it was.
-    pub fn insert(&mut self, app: &str, value: T) -> &mut T {
+    pub fn insert(&mut self, app: impl Into<Box<str>>, value: T) -> &mut T {
         match self.apps.entry(app.into()) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => entry.insert(value),
@@ -52,6 +57,11 @@ impl<T> AppTable<T> {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.apps.is_empty()
+    }
+
+    /// All apps, in no particular order, to change.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut T)> {
+        self.apps.iter_mut().map(|(app, value)| (&**app, value))
     }
 
     /// All apps, in no particular order.

@@ -1,11 +1,12 @@
 //! When an app is invoked: all that is known of it.
 
+use crate::checkpoint::Columns;
 use crate::model::Trigger;
 
 use super::{Activity, Clock, IdleHistogram, Shape};
 
 /// What a policy wants to be kept of every app's arrivals.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct Kept {
     /// Bins of the idle times.
     pub shape: Shape,
@@ -50,7 +51,7 @@ pub struct Novelty {
 }
 
 /// When an app is invoked.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Arrivals {
     /// Idle times by length.
     pub idle: IdleHistogram,
@@ -252,6 +253,40 @@ impl Arrivals {
         self.triggers.class()
     }
 
+    /// As columns.
+    pub(super) fn columns(&mut self, columns: &mut impl Columns) {
+        let Self {
+            idle,
+            clock,
+            activity,
+            idle_novelty,
+            clock_novelty,
+            idle_times,
+            idle_ms,
+            last_bin,
+            triggers,
+            last_start_ms,
+            last_end_ms,
+            foretold,
+            series,
+            day,
+        } = self;
+        columns.number("last_start_ms", last_start_ms);
+        columns.number("last_end_ms", last_end_ms);
+        columns.number("idle_times", idle_times);
+        columns.number("idle_ms", idle_ms);
+        columns.number("triggers", &mut triggers.0);
+        columns.number("last_bin", last_bin);
+        columns.number("day", day);
+        columns.list("idle_series_ms", series);
+        columns.array("foretold", foretold);
+        idle.columns(columns);
+        idle_novelty.columns(["idle_new", "idle_since"], columns);
+        clock.columns(columns);
+        clock_novelty.columns(["clock_new", "clock_since"], columns);
+        activity.columns(*day, columns);
+    }
+
     fn score(&mut self, bin: usize, kept: &Kept) {
         let by_histogram = if self.idle_times == 0 {
             0.0
@@ -302,6 +337,11 @@ impl Kept {
 }
 
 impl Novelty {
+    fn columns(&mut self, [new, since]: [&'static str; 2], columns: &mut impl Columns) {
+        columns.number(new, &mut self.new);
+        columns.number(since, &mut self.since);
+    }
+
     const fn count(&mut self, new: bool, times: u32) {
         if new {
             self.new += 1;

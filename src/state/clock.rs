@@ -4,6 +4,8 @@
 //! starts do not: one that fires every 5 minutes starts 5 minutes of the clock after its last start, wherever in its
 //! minute that was.
 
+use crate::checkpoint::Columns;
+
 use super::Look;
 
 /// Different steps remembered; an app with more of them has no schedule.
@@ -104,6 +106,15 @@ impl Clock {
         }
         below[SLOTS + 1] = below[SLOTS];
         Phases { below }
+    }
+
+    /// As columns.
+    pub(super) fn columns(&mut self, columns: &mut impl Columns) {
+        let Self { steps, weight, slots, slots_weight } = self;
+        columns.pairs(["clock_minutes", "clock_weights"], steps);
+        columns.number("clock_weight", weight);
+        columns.array("clock_slots", slots);
+        columns.number("clock_slots_weight", slots_weight);
     }
 
     /// Makes all that was counted weigh `factor` of what it does.

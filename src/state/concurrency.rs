@@ -1,5 +1,7 @@
 //! How many executions of an app overlap.
 
+use crate::checkpoint::Columns;
+
 /// Executions that are swept together at most. A busy period with more is looked at in parts, so its peak can come out
 /// lower than it was, but never higher.
 const SWEEP: usize = 256;
@@ -56,6 +58,15 @@ impl Concurrency {
         peaks.sort_unstable();
         let rank = (peaks.len() * 9).div_ceil(10);
         u32::from(peaks[rank - 1]).max(1)
+    }
+
+    /// As columns.
+    pub(super) fn columns(&mut self, columns: &mut impl Columns) {
+        let Self { current, current_peak, peaks, closed } = self;
+        columns.pairs(["busy_starts_ms", "busy_ends_ms"], current);
+        columns.number("busy_peak", current_peak);
+        columns.array("peaks", peaks);
+        columns.number("busy_periods", closed);
     }
 
     fn peak_so_far(&self) -> u16 {

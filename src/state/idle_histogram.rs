@@ -1,5 +1,7 @@
 //! How often an app was idle for how long.
 
+use crate::checkpoint::Columns;
+
 use super::Shape;
 
 /// A bin with more than this makes all bins count half: adding 1 to a larger `f32` would be lost in rounding.
@@ -92,6 +94,15 @@ impl IdleHistogram {
         let bins = shape.bins() as f64;
         // mean = n / bins; variance = sum_of_squares / bins - mean²
         (bins * self.sum_of_squares / self.in_bounds.powi(2) - 1.0).max(0.0).sqrt()
+    }
+
+    /// As columns.
+    pub(super) fn columns(&mut self, columns: &mut impl Columns) {
+        let Self { counts, in_bounds, out_of_bounds, sum_of_squares } = self;
+        columns.list("idle_counts", counts);
+        columns.number("idle_in_bounds", in_bounds);
+        columns.number("idle_out_of_bounds", out_of_bounds);
+        columns.number("idle_sum_of_squares", sum_of_squares);
     }
 
     /// The bins at the percentiles `low` and `high` (0 to 1) of the idle times in bounds: for each the first bin whose

@@ -4,7 +4,8 @@
 const SUB: i64 = 16;
 
 /// The bins of a histogram, from 0 on. Longer idle times are counted out of bounds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Shape {
     /// Bins of the same width.
     Linear {

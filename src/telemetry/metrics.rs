@@ -95,6 +95,36 @@ impl PipelineMetrics {
     }
 }
 
+/// Metrics of the pipeline's checkpoints.
+#[derive(Debug, Clone, Default)]
+pub struct CheckpointMetrics {
+    /// Checkpoints written.
+    pub written: Counter,
+    /// Those that could not be.
+    pub failed: Counter,
+    /// For how long the oldest events that are in no checkpoint have waited for one, in seconds.
+    pub age: FloatGauge,
+    /// For how long the flow stood still for the last one, in seconds.
+    pub pause: FloatGauge,
+}
+
+impl CheckpointMetrics {
+    /// Registers them.
+    pub fn register(metrics: &Metrics) -> Self {
+        let own = Self::default();
+        metrics.with(|registry| {
+            registry.register("checkpoints", "Checkpoints written", own.written.clone());
+            registry.register("checkpoint_failures", "Checkpoints that could not be written", own.failed.clone());
+            let help =
+                "Age of the last checkpoint of the partition with events that wait longest for one; 0 if none do";
+            registry.register_with_unit("checkpoint_age", help, Unit::Seconds, own.age.clone());
+            let help = "For how long the flow stood still for the last checkpoint";
+            registry.register_with_unit("checkpoint_pause", help, Unit::Seconds, own.pause.clone());
+        });
+        own
+    }
+}
+
 /// Metrics of the agent.
 #[derive(Debug, Clone)]
 pub struct AgentMetrics {

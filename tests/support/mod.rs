@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "tests say what they expect")]
 
+pub mod checkpoints;
 pub mod kafka;
 pub mod program;
 pub mod topic;

@@ -42,6 +42,8 @@ impl Program {
         let listen = format!("127.0.0.1:{}", free_port());
         let child = command(arguments)
             .args(["--listen", &listen])
+            // For checkpoints: each program has its own, unless a test says otherwise.
+            .env("XDG_DATA_HOME", folder.path())
             .stdout(file.try_clone().unwrap())
             .stderr(file)
             .spawn()
@@ -118,6 +120,18 @@ impl Program {
         (status.code(), self.logs())
     }
 
+    /// Kills it, as a crash would (SIGKILL).
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Waits until it ends by itself: its exit code and what it printed.
+    pub fn wait_for_end(mut self) -> (Option<i32>, String) {
+        let status = wait_for("an end by itself", Duration::from_secs(60), || self.child.try_wait().unwrap());
+        (status.code(), self.logs())
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
@@ -126,8 +140,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
         if std::thread::panicking() {
             eprintln!("--- logs of the program at {}:\n{}", self.url, self.logs());
         }

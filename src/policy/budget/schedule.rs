@@ -1,5 +1,7 @@
 //! When to solve for the price anew: at moments that follow from the events alone.
 
+use crate::checkpoint::Columns;
+
 /// From one moment to the next in the first hour, minutes.
 const EARLY: i64 = 10;
 /// The same from then on.
@@ -18,6 +20,14 @@ impl Schedule {
     /// Begins at `began_ms`; a minute of the workload lasts `minute_ms`.
     pub const fn new(began_ms: i64, minute_ms: i64) -> Self {
         Self { began_ms, next_ms: began_ms + EARLY * minute_ms, minute_ms }
+    }
+
+    /// As columns, once it has begun.
+    pub fn columns(schedule: &mut Option<Self>, minute_ms: i64, columns: &mut impl Columns) {
+        let (mut began_ms, mut next_ms) = (schedule.map(|at| at.began_ms), schedule.map(|at| at.next_ms));
+        columns.optional("solving_began_ms", &mut began_ms);
+        columns.optional("solving_next_ms", &mut next_ms);
+        *schedule = began_ms.zip(next_ms).map(|(began_ms, next_ms)| Self { began_ms, next_ms, minute_ms });
     }
 
     /// The moment that has come, if one has by `now_ms`: the last one, if several have.

@@ -7,6 +7,7 @@
 //! ratio to the last one, as other apps of its class begin, anything at all), whose weights follow how well each
 //! foretold the news so far.
 
+use crate::checkpoint::Columns;
 use crate::state::{Arrivals, Class, Look, Novelty};
 
 use super::prediction::{Bins, Guess, floor};
@@ -148,6 +149,15 @@ impl Default for Priors {
 }
 
 impl Priors {
+    /// As columns.
+    pub fn columns(&mut self, columns: &mut impl Columns) {
+        let Self { begins, ratios, guesses, news } = self;
+        table_columns(begins, "prior_begins", columns);
+        table_columns(ratios, "prior_ratios", columns);
+        columns.array("prior_guesses", guesses.as_flattened_mut());
+        columns.array("prior_news", news.as_flattened_mut());
+    }
+
     /// How apps of the class begin: start to start, as bins.
     pub(super) fn begins(&self, class: Class) -> &Table<{ BINS + 1 }> {
         &self.begins[class as usize]
@@ -248,6 +258,17 @@ impl Memory {
             Self::Idle => arrivals.idle_novelty,
             Self::Clock => arrivals.clock_novelty,
         }
+    }
+}
+
+/// Tables as one column: the weights of each, and their total.
+fn table_columns<const N: usize>(tables: &mut [Table<N>], name: &'static str, columns: &mut impl Columns) {
+    let flat = |table: &Table<N>| table.weights.into_iter().chain([table.total]);
+    let mut numbers: Vec<f32> = tables.iter().flat_map(flat).collect();
+    columns.array(name, &mut numbers);
+    for (table, numbers) in tables.iter_mut().zip(numbers.chunks_exact(N + 1)) {
+        table.weights.copy_from_slice(&numbers[..N]);
+        table.total = numbers[N];
     }
 }
 

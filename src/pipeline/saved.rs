@@ -1,0 +1,239 @@
+//! A shard ⇄ a snapshot of it: all that its next decisions follow from.
+
+use arrow_array::RecordBatch;
+use arrow_schema::ArrowError;
+
+use crate::bus::Position;
+use crate::checkpoint::{About, Columns, RowWriter, SCHEMA, Snapshot, read_rows};
+use crate::policy::budget::Schedule;
+
+use super::shard::{Decider, Entry, Shard};
+
+impl Shard {
+    /// All of it, after the events before `offset` of the partition at `position` of a Kafka cluster. Changes nothing.
+    pub fn save(
+        &mut self,
+        cluster: Option<&str>,
+        position: &Position,
+        offset: i64,
+        decider: &Decider,
+    ) -> Result<Snapshot, ArrowError> {
+        let mut partition = RowWriter::default();
+        partition.row(|columns| self.columns(columns))?;
+        let mut apps = RowWriter::default();
+        for (app, entry) in self.apps.iter_mut() {
+            apps.row(|columns| {
+                columns.text("app", &mut Some(app.to_owned()));
+                entry.columns(columns);
+            })?;
+        }
+        let about = About {
+            schema: SCHEMA,
+            cluster: cluster.map(str::to_owned),
+            topic: position.topic.clone(),
+            partition: position.partition,
+            offset,
+            epoch: self.epoch,
+            policy: decider.policy_words.clone(),
+            kept: decider.kept(),
+        };
+        Ok(Snapshot { about, partition: partition.finish()?, apps: apps.finish()? })
+    }
+
+    /// The shard that `snapshot` was taken of.
+    pub fn load(snapshot: &Snapshot, decider: &Decider) -> Result<Self, ArrowError> {
+        let mut shard = Self::new(decider, snapshot.about.epoch);
+        read_rows(&snapshot.partition, |columns| shard.columns(columns))?;
+        let other_policy = snapshot.about.policy != decider.policy_words;
+        shard.apps.reserve(snapshot.apps.iter().map(RecordBatch::num_rows).sum());
+        for entries in read_entries(&snapshot.apps) {
+            for (app, mut entry) in entries? {
+                if snapshot.about.schema < 2 {
+                    // They were not counted: these are known.
+                    entry.state.invocations = u64::from(entry.state.arrivals.idle_times) + 1;
+                }
+                if other_policy {
+                    entry.in_force.end();
+                }
+                shard.apps.insert(app, entry);
+            }
+        }
+        Ok(shard)
+    }
+
+    fn columns(&mut self, columns: &mut impl Columns) {
+        // Epoch and apps stand elsewhere.
+        let Self {
+            epoch: _,
+            planner,
+            apps: _,
+            watermark_ms,
+            sweep_at_ms,
+            schedule,
+            misses_target,
+            stretch_events,
+            stretch_began_ms,
+        } = self;
+        columns.number("watermark_ms", watermark_ms);
+        columns.number("sweep_at_ms", sweep_at_ms);
+        columns.number("stretch_events", stretch_events);
+        columns.number("stretch_began_ms", stretch_began_ms);
+        columns.flag("misses_target", misses_target);
+        planner.columns(columns);
+        Schedule::columns(schedule, planner.kept().minute_ms, columns);
+    }
+}
+
+/// The rows of `batches`, in as many parts as there are cores, which share the work: somebody waits for it.
+fn read_entries(batches: &[RecordBatch]) -> Vec<Result<Vec<(String, Entry)>, ArrowError>> {
+    let read = |batches: &[RecordBatch]| {
+        let mut entries = Vec::with_capacity(batches.iter().map(RecordBatch::num_rows).sum());
+        read_rows(batches, |columns| {
+            let (mut app, mut entry) = (None, Entry::default());
+            columns.text("app", &mut app);
+            entry.columns(columns);
+            entries.push((app.unwrap_or_default(), entry));
+        })?;
+        Ok(entries)
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = batches.len().div_ceil(cores).max(1);
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = batches.chunks(share).map(|part| scope.spawn(move || read(part))).collect();
+        let broke_off = || Err(ArrowError::ComputeError("a thread broke off".to_owned()));
+        parts.into_iter().map(|part| part.join().unwrap_or_else(|_| broke_off())).collect()
+    })
+}
+
+impl Entry {
+    fn columns(&mut self, columns: &mut impl Columns) {
+        let Self { state, in_force, published } = self;
+        state.columns(columns);
+        in_force.columns(columns);
+        published.columns(columns);
+    }
+}
+
+impl Decider {
+    /// What the policy wants to be kept, as it stands in a checkpoint.
+    fn kept(&self) -> serde_json::Value {
+        // Numbers and names: always JSON.
+        serde_json::to_value(self.policy.kept()).unwrap_or_default()
+    }
+
+    /// Why the state in a checkpoint is none to go on with, with this policy on this cluster; if it is not.
+    pub fn misfit(&self, about: &About, cluster: Option<&str>) -> Option<String> {
+        if let (Some(saved), Some(here)) = (about.cluster.as_deref(), cluster)
+            && saved != here
+        {
+            return Some(format!("its offset is one of Kafka cluster {saved}, and this is {here}"));
+        }
+        let kept = self.kept();
+        // What a later version keeps besides has a default.
+        let fits =
+            about.kept.as_object().is_some_and(|saved| saved.iter().all(|(key, value)| kept.get(key) == Some(value)));
+        (!fits).then(|| {
+            format!(
+                "its state was kept for policy '{}', and '{}' wants other bins or series",
+                about.policy, self.policy_words
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::{decode, encode};
+    use crate::config::Settings;
+    use crate::model::{Code, Decision, Invocation, Trigger};
+
+    const MINUTE: i64 = 60_000;
+
+    fn decider(policy: &str) -> Decider {
+        let flags = [("policy.name", policy.to_owned()), ("publish.forget_after", "2d".to_owned())];
+        Decider::new(&Settings::load(Some("/dev/null".as_ref()), &flags).unwrap()).unwrap()
+    }
+
+    fn position() -> Position {
+        Position { topic: "events".to_owned(), partition: 3 }
+    }
+
+    /// Timers, bursts that overlap, rare apps, ones that fall silent, code that changes.
+    fn event(i: i64) -> Invocation<'static> {
+        const APPS: [&str; 7] = ["timer", "burst", "rare", "silent", "coded", "jitter", "long"];
+        let app = if i > 3000 && i % 7 == 3 { APPS[0] } else { APPS[i as usize % 7] };
+        let begin = 1_700_000_000_000 + i * MINUTE / 2;
+        let (start_ms, duration_ms) = match app {
+            "burst" => (begin - i % 4 * 200, 90_000.0),
+            "rare" => (begin + i % 300 * 10 * MINUTE, 0.5),
+            "jitter" => (begin + i * 7919 % (20 * MINUTE), 12.0),
+            _ => (begin, 1.0),
+        };
+        let mut event = Invocation::new(app, "f", start_ms, duration_ms);
+        event.trigger = (app == "timer").then_some(Trigger::Timer);
+        event.memory_mb = (app == "coded").then_some(64.0 + (i / 1000) as f64);
+        event.code = (app == "coded").then(|| Code { uri: format!("file:///code-{}", i / 900), sha256: None });
+        event
+    }
+
+    fn run(shard: &mut Shard, events: std::ops::Range<i64>, decider: &Decider) -> Vec<(Option<Decision>, usize)> {
+        events
+            .map(|i| {
+                let decision = shard.apply(&event(i), i, decider);
+                let forgotten = shard.forget_silent(decider).len();
+                shard.reprice(decider);
+                shard.stretch_ends(decider);
+                (decision, forgotten)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_is_resumed_goes_on_as_if_nothing_had_been() {
+        for policy in
+            ["frontier", "frontier:weight=app", "frontier:budget=2GB", "hybrid:range=1h,min_idle_times=3", "fixed"]
+        {
+            let decider = decider(policy);
+            let mut undisturbed = Shard::new(&decider, 4);
+            let mut resumed = Shard::new(&decider, 4);
+            for i in (0..9000).step_by(450) {
+                let snapshot = resumed.save(None, &position(), i, &decider).unwrap();
+                resumed = Shard::load(&decode(encode(&snapshot).unwrap()).unwrap(), &decider).unwrap();
+                let (expected, found) =
+                    (run(&mut undisturbed, i..i + 450, &decider), run(&mut resumed, i..i + 450, &decider));
+                assert_eq!(found, expected, "{policy} from {i}");
+            }
+            let forgotten = format!("{undisturbed:?}").len();
+            assert!(forgotten > 1000 && undisturbed.apps() == resumed.apps());
+        }
+    }
+
+    #[test]
+    fn each_change_of_a_byte_is_noticed() {
+        let decider = decider("hybrid");
+        let mut shard = Shard::new(&decider, 0);
+        run(&mut shard, 0..50, &decider);
+        let bytes = encode(&shard.save(None, &position(), 50, &decider).unwrap()).unwrap();
+        assert!(decode(bytes.clone()).is_ok());
+        for at in (0..bytes.len()).step_by(97).chain(bytes.len() - 200..bytes.len()) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            assert!(matches!(decode(damaged), Err(crate::checkpoint::Unusable::Damaged(_))), "at {at}");
+            assert!(matches!(decode(bytes[..at].to_vec()), Err(crate::checkpoint::Unusable::Damaged(_))), "up to {at}");
+        }
+    }
+
+    #[test]
+    fn state_for_another_price_is_gone_on_with_and_for_other_bins_or_another_cluster_is_not() {
+        let (hybrid, frontier, dearer) = (decider("hybrid"), decider("frontier"), decider("frontier:price=900GBs"));
+        let mut shard = Shard::new(&frontier, 0);
+        run(&mut shard, 0..50, &frontier);
+        let snapshot = shard.save(Some("one"), &position(), 50, &frontier).unwrap();
+        assert_eq!(frontier.misfit(&snapshot.about, Some("one")), None);
+        assert_eq!(dearer.misfit(&snapshot.about, None), None);
+        assert!(frontier.misfit(&snapshot.about, Some("other")).unwrap().contains("cluster"));
+        let said = hybrid.misfit(&snapshot.about, None).unwrap();
+        assert!(said.contains("frontier:") && said.contains("hybrid:"), "{said}");
+    }
+}
