@@ -31,17 +31,12 @@ impl Frontier {
         let per_price = self.at(1.0, arrivals);
         // The chance that the idle time ends before each bin, and the time that it is expected to spend there.
         let (mut before, mut spent_s) = ([0.0_f64; BINS + 1], [0.0_f64; BINS + 1]);
-        let mut stay = [0.0_f32; BINS];
-        let mut beyond = mass[BINS];
-        for bin in (0..BINS).rev() {
-            stay[bin] = self.bins.widths_s[bin] * (beyond + mass[bin] * 0.5);
-            beyond += mass[bin];
-        }
+        let stay = self.bins.stay_s(&mass);
         for bin in 0..BINS {
             before[bin + 1] = before[bin] + f64::from(mass[bin]);
             spent_s[bin + 1] = spent_s[bin] + f64::from(stay[bin]);
         }
-        let all = f64::from(beyond).max(f64::MIN_POSITIVE);
+        let all = (before[BINS] + f64::from(mass[BINS])).max(f64::MIN_POSITIVE);
         prices_mb_s.iter().map(move |price| {
             let price = (price * per_price) as f32;
             let gains: [f32; BINS] = std::array::from_fn(|bin| price * mass[bin] - memory * stay[bin]);

@@ -84,13 +84,8 @@ impl Frontier {
         let mass = self.bins.predict(arrivals, priors);
         let price = self.at(self.price_mb_s, arrivals) as f32;
         let memory = memory_mb as f32;
-        let mut gains = [0.0; BINS];
-        let mut beyond = mass[BINS];
-        for (bin, gain) in gains.iter_mut().enumerate().rev() {
-            let here = mass[bin];
-            *gain = price * here - memory * self.bins.widths_s[bin] * (beyond + here * 0.5);
-            beyond += here;
-        }
+        let stay_s = self.bins.stay_s(&mass);
+        let gains: [f32; BINS] = std::array::from_fn(|bin| price * mass[bin] - memory * stay_s[bin]);
         let windows = windows::best(&gains, RELOAD_S * memory, self.bins.shape);
         let n = arrivals.idle_times;
         let steady_for = (n / GROWTH).max(4 * n.saturating_sub(WELL_KNOWN) / GROWTH);

@@ -10,6 +10,9 @@ use super::{BINS, KEPT_NEWS};
 /// How far around an idle time of an app its news are looked for, bins: a third of its length.
 const NEAR: usize = 8;
 
+/// Bins to a part, in sums over all of them.
+const PART: usize = 5;
+const _: () = assert!(BINS % PART == 0);
 /// Guesses of less weight are not made exactly.
 const FAINT: f32 = 0.01;
 
@@ -97,6 +100,25 @@ impl Bins {
                 if memory == Memory::Idle { again } else { 0.0 } * arrivals.idle.out_of_bounds() as f32 / own_total;
         }
         mass
+    }
+
+    /// The time that the next idle time is expected to spend in each bin, s; half the bin's width where it ends there.
+    pub(super) fn stay_s(&self, mass: &Prediction) -> [f32; BINS] {
+        let mut stay = [0.0; BINS];
+        let mut beyond = mass[BINS];
+        // Each addition has to wait for the one before: so the few of a part are added up by themselves first.
+        for first in (0..BINS).step_by(PART).rev() {
+            let mut above = 0.0;
+            for bin in (first..first + PART).rev() {
+                stay[bin] = above + mass[bin] * 0.5;
+                above += mass[bin];
+            }
+            for bin in first..first + PART {
+                stay[bin] = (stay[bin] + beyond) * self.widths_s[bin];
+            }
+            beyond += above;
+        }
+        stay
     }
 
     /// Adds the minutes in which the clock expects a start.

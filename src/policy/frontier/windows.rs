@@ -22,6 +22,13 @@ pub(super) fn best(gains: &[f32], reload: f32, shape: Shape) -> Windows {
         let begin = bin;
         let positive = gains[bin] > 0.0;
         let mut gain = 0.0;
+        // Four at a time: each addition has to wait for the one before.
+        while let Some(four) = gains.get(bin..bin + 4)
+            && four.iter().all(|gain| (*gain > 0.0) == positive)
+        {
+            gain += (four[0] + four[1]) + (four[2] + four[3]);
+            bin += 4;
+        }
         while bin < gains.len() && (gains[bin] > 0.0) == positive {
             gain += gains[bin];
             bin += 1;
