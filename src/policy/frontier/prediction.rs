@@ -12,7 +12,7 @@ const NEAR: usize = 8;
 
 /// Bins to a part, in sums over all of them.
 const PART: usize = 5;
-const _: () = assert!(BINS % PART == 0);
+const _: () = assert!(BINS.is_multiple_of(PART));
 /// Guesses of less weight are not made exactly.
 const FAINT: f32 = 0.01;
 
@@ -107,15 +107,14 @@ impl Bins {
         let mut stay = [0.0; BINS];
         let mut beyond = mass[BINS];
         // Each addition has to wait for the one before: so the few of a part are added up by themselves first.
-        for first in (0..BINS).step_by(PART).rev() {
+        let parts = mass[..BINS].chunks_exact(PART).zip(self.widths_s.chunks_exact(PART));
+        for (stay, (mass, widths_s)) in stay.chunks_exact_mut(PART).zip(parts).rev() {
             let mut above = 0.0;
-            for bin in (first..first + PART).rev() {
-                stay[bin] = above + mass[bin] * 0.5;
-                above += mass[bin];
+            for (stay, here) in stay.iter_mut().zip(mass).rev() {
+                *stay = above + here * 0.5;
+                above += here;
             }
-            for bin in first..first + PART {
-                stay[bin] = (stay[bin] + beyond) * self.widths_s[bin];
-            }
+            stay.iter_mut().zip(widths_s).for_each(|(stay, width_s)| *stay = (*stay + beyond) * width_s);
             beyond += above;
         }
         stay
