@@ -23,6 +23,12 @@ pub struct Input {
     pub max_event_bytes: usize,
     /// How far after its record's time an event may end.
     pub max_future: Millis,
+    /// How long before its record's time an event may end; 0: as long as it likes.
+    pub max_past: Millis,
+    /// For how much event time an event within a burst of its app waits for earlier ones; 0: none does.
+    pub reorder: Millis,
+    /// For how much event time an event is known again by its id; 0: none is.
+    pub duplicates: Millis,
     /// URL of the schema registry for Avro; empty for none.
     pub schema_registry: String,
     /// How the format `mapping` reads events.

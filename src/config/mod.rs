@@ -106,9 +106,13 @@ impl Settings {
     /// workload shrink alike, those that belong to machines (time limits) stay.
     #[must_use]
     pub fn sped_up(mut self, speed: f64) -> Self {
-        for duration in
-            [&mut self.publish.valid_for, &mut self.publish.forget_after, &mut self.agent.default_keep_alive]
-        {
+        let durations = [
+            &mut self.input.reorder,
+            &mut self.publish.valid_for,
+            &mut self.publish.forget_after,
+            &mut self.agent.default_keep_alive,
+        ];
+        for duration in durations {
             duration.0 = crate::policy::shrink_ms(duration.0, speed);
         }
         self.policy.speed *= speed;

@@ -13,18 +13,17 @@ use std::time::{Duration, Instant};
 
 use rdkafka::Message as _;
 use rdkafka::message::{BorrowedMessage, Headers};
-use smallvec::SmallVec;
 use tracing::{debug, info, warn};
 
 use crate::bus::{self, Change, GroupConsumer, Position, Producer, Record};
 use crate::config::{self, Settings, Source};
-use crate::ingest::{self, DeadLetter, Format, Limits, Message, Origin};
+use crate::ingest::{self, DeadLetter, Format, Invocations, Limits, Message, Origin};
 use crate::model::{Decision, now_ms};
 use crate::policy::budget::ShardCurve;
 use crate::shutdown::Shutdown;
 use crate::telemetry::{Kind, Metrics, PipelineMetrics};
 
-pub use shard::{Decider, Repriced, Shard};
+pub use shard::{Decider, Outcome, Repriced, Shard};
 
 /// A batch ends after so many messages,
 const BATCH_MESSAGES: usize = 10_000;
@@ -143,7 +142,7 @@ impl Pipeline {
         let topics: Vec<_> = self.sources.iter().map(|source| source.topic.as_str()).collect();
         let consumer = GroupConsumer::join(&self.settings.kafka, &input.group, &topics)?;
         let mut run = Run {
-            limits: Limits { max_event_bytes: input.max_event_bytes, max_future_ms: input.max_future.0 },
+            limits: Limits::new(input),
             pipeline: &self,
             consumer: &consumer,
             producer: &producer,
@@ -197,6 +196,8 @@ struct Batch {
     decisions: u64,
     skipped: u64,
     dead_letters: u64,
+    late: u64,
+    duplicates: u64,
     tombstones: u64,
     newest_ms: Option<i64>,
 }
@@ -243,33 +244,31 @@ impl Run<'_> {
         let payload = unpacked.as_deref().or(payload);
         let read = Message { topic: message.topic(), key: message.key(), payload, headers: &headers, received_ms };
         let invocations = match ingest::decode(&read, format, &self.limits) {
-            Ok(invocations) => invocations,
-            Err(reason) => return self.dead_letter(message, received_ms, &reason),
+            Ok(invocations) => {
+                self.batch.skipped += u64::from(invocations.is_empty());
+                invocations
+            }
+            Err(reason) => {
+                self.dead_letter(message, received_ms, &reason)?;
+                Invocations::new()
+            }
         };
-        self.batch.skipped += u64::from(invocations.is_empty());
         let decider = &self.pipeline.decider;
         let shard = self.shard(message.topic(), message.partition());
-        let mut decisions: SmallVec<[Decision; 1]> = SmallVec::new();
-        let mut forgotten = Vec::new();
-        let mut ended_at_ms = i64::MIN;
-        for invocation in &invocations {
-            ended_at_ms = ended_at_ms.max(invocation.ended_at_ms());
-            let Some(decision) = shard.apply(invocation, message.offset(), decider) else { continue };
-            // All of a message have one version, of which consumers keep the first that they see.
-            match decisions.iter_mut().find(|earlier| earlier.app == decision.app) {
-                Some(earlier) => *earlier = decision,
-                None => decisions.push(decision),
-            }
-        }
-        let mut repriced = None;
-        if !invocations.is_empty() {
+        // A record that tells nothing can still end the waiting of others.
+        let outcome = shard.receive(&invocations, received_ms, message.offset(), decider);
+        let (mut forgotten, mut repriced) = (Vec::new(), None);
+        if outcome.newest_end_ms.is_some() {
             forgotten = shard.forget_silent(decider);
             repriced = shard.reprice(decider);
         }
-        // The event's time, so that a record that is published again is the same to the byte; but none that the broker
-        // could find too far ahead, having taken the event itself.
-        let timestamp_ms = received_ms.map_or(ended_at_ms, |received_ms| ended_at_ms.min(received_ms));
-        for decision in &decisions {
+        // The events' time, so that a record that is published again is the same to the byte; but none that the broker
+        // could find too far ahead, having taken the message itself.
+        let newest_end_ms = outcome.newest_end_ms.unwrap_or(i64::MAX);
+        let timestamp_ms = received_ms.map_or(newest_end_ms, |received_ms| newest_end_ms.min(received_ms));
+        self.batch.late += outcome.late;
+        self.batch.duplicates += outcome.duplicates;
+        for decision in &outcome.decisions {
             self.publish(decision, timestamp_ms)?;
         }
         for app in forgotten {
@@ -404,6 +403,8 @@ impl Run<'_> {
         metrics.events.inc_by(batch.events);
         metrics.decisions.inc_by(batch.decisions);
         metrics.skipped.inc_by(batch.skipped);
+        metrics.late.inc_by(batch.late);
+        metrics.duplicates.inc_by(batch.duplicates);
         metrics.tombstones.inc_by(batch.tombstones);
         if let Some(newest_ms) = batch.newest_ms {
             metrics.lag.set((now_ms() - newest_ms).max(0) as f64 / 1000.0);
