@@ -13,8 +13,10 @@ use crate::ingest::format::Mapping;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
-    /// Topics with invocation events, keyed by app: `TOPIC`, or `TOPIC:FORMAT` where its format is another than the rest's.
+    /// Topics with invocation events: `TOPIC`, or `TOPIC:FORMAT` where its format is another than the rest's.
     pub topics: Vec<String>,
+    /// Whether they are keyed by app; if not, they are keyed first, on `topics.invocations`.
+    pub keyed_by_app: bool,
     /// Name of the format of all topics that name none.
     pub format: String,
     /// Consumer group.

@@ -125,6 +125,11 @@ impl Settings {
         ensure((1.0..=1e6).contains(&memory_mb), "policy.default_memory_mb", memory_mb, "1 to 1,000,000 MB")?;
         self.input.check()?;
         self.topics.check()?;
+        let keyed = &self.topics.invocations;
+        let reads_own = self.input.sources()?.iter().any(|source| source.topic == *keyed);
+        let expected =
+            "topics that are not topics.invocations, where input.keyed_by_app = false writes what it has keyed";
+        ensure(self.input.keyed_by_app || !reads_own, "input.topics", format!("'{keyed}'"), expected)?;
         self.publish.check()?;
         self.agent.check()
     }

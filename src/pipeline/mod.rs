@@ -5,6 +5,9 @@
 //! publishes the same decisions again, with the same versions, and consumers drop them. That is why no offsets are
 //! committed: a restart or a rebalance reads the partition anew, and nothing is lost.
 
+mod keying;
+mod merge;
+mod reading;
 mod shard;
 
 use std::sync::Arc;
@@ -12,17 +15,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::Message as _;
-use rdkafka::message::{BorrowedMessage, Headers};
+use rdkafka::message::BorrowedMessage;
 use tracing::{debug, info, warn};
 
-use crate::bus::{self, Change, GroupConsumer, Position, Producer, Record};
+use crate::bus::{self, Change, GroupConsumer, Position, Producer, Record, SOURCE_HEADER};
 use crate::config::{self, Settings, Source};
-use crate::ingest::{self, DeadLetter, Format, Invocations, Limits, Message, Origin};
+use crate::ingest::order::SourcePosition;
+use crate::ingest::{self, DeadLetter, Format, Invocations, Origin};
 use crate::model::{Decision, now_ms};
 use crate::policy::budget::ShardCurve;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{self, Shutdown};
 use crate::telemetry::{Kind, Metrics, PipelineMetrics};
 
+use keying::Keying;
+use reading::{Reader, header, received_ms};
 pub use shard::{Decider, Outcome, Repriced, Shard};
 
 /// A batch ends after so many messages,
@@ -54,7 +60,10 @@ pub enum Error {
 /// The pipeline, ready to run.
 pub struct Pipeline {
     settings: Settings,
+    /// The topics to decide on.
     sources: Vec<Source>,
+    /// The topics that must be keyed by app first.
+    to_key: Vec<Source>,
     decider: Decider,
     metrics: PipelineMetrics,
     status: Arc<Status>,
@@ -111,19 +120,19 @@ impl Pipeline {
     /// Checks the settings and makes no connection yet.
     pub fn build(settings: &Settings, metrics: &Metrics) -> Result<Self, Error> {
         bus::check_options(&settings.kafka)?;
+        let (mut sources, mut to_key) = (settings.input.sources()?, Vec::new());
+        if !settings.input.keyed_by_app {
+            to_key = sources;
+            sources = vec![Source { topic: settings.topics.invocations.clone(), format: Format::Native }];
+        }
         Ok(Self {
             decider: Decider::new(settings)?,
-            sources: settings.input.sources()?,
+            sources,
+            to_key,
             settings: settings.clone(),
             metrics: PipelineMetrics::register(metrics),
             status: Arc::default(),
         })
-    }
-
-    /// The format of a topic's events.
-    fn format(&self, topic: &str) -> &Format {
-        let source = self.sources.iter().find(|source| source.topic == topic);
-        source.map_or(&Format::Native, |source| &source.format)
     }
 
     /// For looking at it while it runs.
@@ -142,22 +151,33 @@ impl Pipeline {
         let topics: Vec<_> = self.sources.iter().map(|source| source.topic.as_str()).collect();
         let consumer = GroupConsumer::join(&self.settings.kafka, &input.group, &topics)?;
         let mut run = Run {
-            limits: Limits::new(input),
+            reader: Reader::new(&self.sources, input),
             pipeline: &self,
             consumer: &consumer,
             producer: &producer,
             shutdown,
-            #[cfg(feature = "avro")]
-            registry: (!input.schema_registry.is_empty()).then(|| bus::SchemaRegistry::new(&input.schema_registry)),
             shards: Vec::new(),
             last: 0,
             joined: false,
             buffer: Vec::new(),
             batch: Batch::default(),
         };
-        while !shutdown.is_requested() {
-            run.one_batch()?;
-        }
+        // Ends the keying when this ends, however it does.
+        let (stop, stopped) = shutdown::channel();
+        std::thread::scope(|scope| {
+            let stop = stop;
+            let keying = (!self.to_key.is_empty()).then(|| {
+                let (settings, metrics) = (&self.settings, &self.metrics);
+                let keying = Keying { settings, sources: &self.to_key, metrics };
+                scope.spawn(move || keying.run(&stopped))
+            });
+            while !shutdown.is_requested() && !keying.as_ref().is_some_and(|keying| keying.is_finished()) {
+                run.one_batch()?;
+            }
+            drop(stop);
+            let keyed = keying.map(|keying| keying.join());
+            keyed.unwrap_or(Ok(Ok(()))).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })?;
         self.status.ready.store(false, Ordering::Relaxed);
         let delivered = producer.finish(Duration::from_secs(5));
         if let Some((_, error)) = producer.take_failures() {
@@ -174,12 +194,10 @@ impl Pipeline {
 /// A running pipeline.
 struct Run<'a> {
     pipeline: &'a Pipeline,
-    limits: Limits,
+    reader: Reader<'a>,
     consumer: &'a GroupConsumer,
     producer: &'a Producer,
     shutdown: &'a Shutdown,
-    #[cfg(feature = "avro")]
-    registry: Option<bus::SchemaRegistry>,
     shards: Vec<(Position, Shard)>,
     /// The shard of the last message, which is mostly that of the next one.
     last: usize,
@@ -223,27 +241,14 @@ impl Run<'_> {
 
     fn one_message(&mut self, message: &BorrowedMessage<'_>) -> Result<(), Error> {
         self.batch.events += 1;
-        let received_ms = message.timestamp().to_millis().filter(|ms| *ms > 0);
+        let received_ms = received_ms(message);
         self.batch.newest_ms = received_ms.or(self.batch.newest_ms);
-        let format = self.pipeline.format(message.topic());
-        let mut headers = Vec::new();
-        if format.reads_headers() {
-            let of_message = message.headers().into_iter().flat_map(Headers::iter);
-            headers.extend(of_message.map(|header| (header.key, header.value.unwrap_or_default())));
-        }
-        let payload = message.payload();
-        #[cfg(feature = "avro")]
-        let unpacked = match (&mut self.registry, payload) {
-            (Some(registry), Some(payload)) => match registry.unpack(payload, self.shutdown)? {
-                Ok(unpacked) => unpacked,
-                Err(reason) => return self.dead_letter(message, received_ms, &reason),
-            },
-            _ => None,
-        };
-        #[cfg(feature = "avro")]
-        let payload = unpacked.as_deref().or(payload);
-        let read = Message { topic: message.topic(), key: message.key(), payload, headers: &headers, received_ms };
-        let invocations = match ingest::decode(&read, format, &self.limits) {
+        let opened = self.reader.open(message, self.shutdown)?;
+        let invocations = match self.reader.decode(&opened) {
+            Ok(_) if self.was_keyed_twice(message) => {
+                self.batch.duplicates += 1;
+                Invocations::new()
+            }
             Ok(invocations) => {
                 self.batch.skipped += u64::from(invocations.is_empty());
                 invocations
@@ -280,9 +285,20 @@ impl Run<'_> {
                 payload: None,
                 timestamp_ms: Some(timestamp_ms),
                 version: Some(decider.version(message.offset())),
+                source: None,
             })?;
         }
         repriced.map_or(Ok(()), |repriced| self.publish_curve(message, repriced, timestamp_ms))
+    }
+
+    /// Whether the event came here before from its place in the input.
+    fn was_keyed_twice(&mut self, message: &BorrowedMessage<'_>) -> bool {
+        if self.pipeline.to_key.is_empty() {
+            return false;
+        }
+        // Events that the agent writes here have no such place.
+        let source = header(message, SOURCE_HEADER).and_then(SourcePosition::parse);
+        source.is_some_and(|source| !self.shard(message.topic(), message.partition()).is_new_source(&source))
     }
 
     fn publish_curve(
@@ -315,6 +331,7 @@ impl Run<'_> {
             payload: Some(&self.buffer),
             timestamp_ms: Some(timestamp_ms),
             version: Some(self.pipeline.decider.version(message.offset())),
+            source: None,
         })
     }
 
@@ -328,6 +345,7 @@ impl Run<'_> {
             payload: Some(&self.buffer),
             timestamp_ms: Some(timestamp_ms),
             version: Some(decision.version),
+            source: None,
         })
     }
 
@@ -350,6 +368,7 @@ impl Run<'_> {
             payload: Some(&self.buffer),
             timestamp_ms: received_ms,
             version: None,
+            source: None,
         })
     }
 

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use crate::config::Settings;
 use crate::ingest::Order;
-use crate::ingest::order::{Spans, Verdict};
+use crate::ingest::order::{SourcePosition, Spans, Verdict};
 use crate::model::{Decision, Invocation, Version};
 use crate::policy::budget::{Curve, Schedule, Solution, Surveyed};
 use crate::policy::{InForce, Learner, Planner, Policy, SpecError};
@@ -139,6 +139,11 @@ impl Shard {
             self.release(i64::MAX, position, decider, &mut outcome);
         }
         outcome
+    }
+
+    /// Whether the event of this source did not come before; from now on it did.
+    pub fn is_new_source(&mut self, source: &SourcePosition) -> bool {
+        self.order.is_new_source(source)
     }
 
     /// Applies the events whose turn has come, of those that start by `until_ms`.

@@ -13,12 +13,14 @@
 //! that is past it.
 
 mod duplicates;
+mod source;
 
 use std::collections::{BTreeMap, HashMap};
 
 use foldhash::fast::RandomState;
 
 pub use duplicates::Duplicates;
+pub use source::{Place, SourcePosition, Sources};
 
 use crate::model::Invocation;
 
@@ -87,19 +89,26 @@ pub struct Order {
     held_bytes: usize,
     marks: Marks,
     duplicates: Duplicates,
+    sources: Sources,
 }
 
 impl Default for Order {
     fn default() -> Self {
         let marks = Marks { newest_end_ms: i64::MIN, newest_record_ms: i64::MIN };
-        Self::restore(marks, [], Duplicates::default())
+        Self::restore(marks, [], Duplicates::default(), Sources::default())
     }
 }
 
 impl Order {
-    /// Goes on from what [`Order::marks`], [`Order::held`] and [`Order::duplicates`] gave.
-    pub fn restore(marks: Marks, held: impl IntoIterator<Item = (Turn, Held)>, duplicates: Duplicates) -> Self {
-        let mut order = Self { held: BTreeMap::new(), held_of: HashMap::default(), held_bytes: 0, marks, duplicates };
+    /// Goes on from what [`Order::marks`], [`Order::held`], [`Order::duplicates`] and [`Order::sources`] gave.
+    pub fn restore(
+        marks: Marks,
+        held: impl IntoIterator<Item = (Turn, Held)>,
+        duplicates: Duplicates,
+        sources: Sources,
+    ) -> Self {
+        let mut order =
+            Self { held: BTreeMap::new(), held_of: HashMap::default(), held_bytes: 0, marks, duplicates, sources };
         held.into_iter().for_each(|(turn, held)| order.insert(turn, held));
         order
     }
@@ -117,6 +126,16 @@ impl Order {
     /// The events that are known again.
     pub const fn duplicates(&self) -> &Duplicates {
         &self.duplicates
+    }
+
+    /// How far the events of each source have come, where they were keyed first.
+    pub const fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// Whether the event of this source did not come before, keyed twice.
+    pub fn is_new_source(&mut self, source: &SourcePosition) -> bool {
+        self.sources.is_new(source)
     }
 
     /// Takes the time of the next record into account, whatever the record tells.

@@ -163,7 +163,7 @@ proptest! {
             if i == cut {
                 let held: Vec<_> = parts.order.held().map(|(turn, held)| (*turn, held.clone())).collect();
                 let duplicates = Duplicates::restore(parts.order.duplicates().known());
-                parts.order = Order::restore(parts.order.marks(), held, duplicates);
+                parts.order = Order::restore(parts.order.marks(), held, duplicates, parts.order.sources().clone());
             }
         }
         prop_assert_eq!(&whole.order, &parts.order);
