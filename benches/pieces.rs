@@ -69,7 +69,7 @@ fn shard(c: &mut Criterion) {
         b.iter(|| {
             i += 1;
             let app = &apps[(i * 7919 % 10_000) as usize];
-            shard.apply(black_box(&Invocation::new(app, "f", i * 100, 10.0)), i, &decider)
+            shard.receive(black_box(&[Invocation::new(app, "f", i * 100, 10.0)]), Some(i * 100), i, &decider)
         });
     });
 }

@@ -7,6 +7,7 @@
 //! position that it has seen (`ingest/order/source.rs`).
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rdkafka::Message as _;
@@ -23,7 +24,7 @@ use crate::telemetry::{Kind, PipelineMetrics};
 
 use super::merge::{Merge, Waiting};
 use super::reading::{Reader, received_ms};
-use super::{BATCH_MESSAGES, BATCH_TIME, Error};
+use super::{BATCH_MESSAGES, BATCH_TIME, Error, Status};
 
 /// A message that was written longer ago than this (ms) waits for those of other partitions that may be earlier,
 const OLD_MS: i64 = 1_000;
@@ -38,6 +39,8 @@ pub struct Keying<'a> {
     pub sources: &'a [Source],
     /// Shared with the pipeline.
     pub metrics: &'a PipelineMetrics,
+    /// The same.
+    pub status: &'a Status,
 }
 
 /// What comes of a message.
@@ -132,7 +135,7 @@ impl Run<'_> {
 
     /// Reads a message, and puts it where it waits for its turn.
     fn take(&mut self, message: &BorrowedMessage<'_>) -> Result<(), Error> {
-        let metrics = self.keying.metrics;
+        let (metrics, status) = (self.keying.metrics, self.keying.status);
         let opened = self.reader.open(message, self.shutdown)?;
         let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
         let received_ms = received_ms(message);
@@ -141,6 +144,7 @@ impl Run<'_> {
         match self.reader.decode(&opened) {
             Ok(invocations) => {
                 metrics.skipped.inc_by(u64::from(invocations.is_empty()));
+                status.skipped.fetch_add(u64::from(invocations.is_empty()), Ordering::Relaxed);
                 let version = Version { epoch: self.keying.settings.publish.epoch, position: offset };
                 for (index, invocation) in (0..).zip(&invocations) {
                     ended_at_ms = ended_at_ms.max(invocation.ended_at_ms());
@@ -154,6 +158,7 @@ impl Run<'_> {
                 let letter = DeadLetter::new(origin, received_ms, message.key(), message.payload(), &reason);
                 debug!(?origin, %reason, "dead letter");
                 metrics.dead_letters.get_or_create(&Kind { kind: letter.kind() }).inc();
+                status.dead_letters.fetch_add(1, Ordering::Relaxed);
                 let payload = serde_json::to_vec(&letter)?;
                 records.push(Out { key: letter.record_key(), payload, source: None });
             }

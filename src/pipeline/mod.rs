@@ -167,8 +167,8 @@ impl Pipeline {
         std::thread::scope(|scope| {
             let stop = stop;
             let keying = (!self.to_key.is_empty()).then(|| {
-                let (settings, metrics) = (&self.settings, &self.metrics);
-                let keying = Keying { settings, sources: &self.to_key, metrics };
+                let (settings, metrics, status) = (&self.settings, &self.metrics, &*self.status);
+                let keying = Keying { settings, sources: &self.to_key, metrics, status };
                 scope.spawn(move || keying.run(&stopped))
             });
             while !shutdown.is_requested() && !keying.as_ref().is_some_and(|keying| keying.is_finished()) {

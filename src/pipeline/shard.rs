@@ -67,7 +67,8 @@ pub struct Outcome {
     pub decisions: SmallVec<[Decision; 1]>,
     /// The latest end of the executions that were applied, epoch ms; `None` where none was.
     pub newest_end_ms: Option<i64>,
-    /// Executions that came too late for their turn: one of their app that started later was applied before.
+    /// Executions that came too late for their turn: one of their app that started later had been applied. They are
+    /// applied nevertheless.
     pub late: u64,
     /// Events that had come before, and were dropped.
     pub duplicates: u64,
@@ -127,8 +128,11 @@ impl Shard {
         self.order.pass(received_ms);
         self.release(i64::MAX, position, decider, &mut outcome);
         for (index, invocation) in (0..).zip(invocations) {
-            let last_end_ms = || self.apps.get(&invocation.app).map(|entry| entry.state.arrivals.last_end_ms);
-            match self.order.judge(invocation, last_end_ms, decider.spans) {
+            let arrivals = self.apps.get(&invocation.app).map(|entry| &entry.state.arrivals);
+            let is_late = arrivals.is_some_and(|arrivals| invocation.started_at_ms < arrivals.last_start_ms);
+            let verdict = self.order.judge(invocation, arrivals.map(|arrivals| arrivals.last_end_ms), decider.spans);
+            outcome.late += u64::from(is_late && verdict != Verdict::Duplicate);
+            match verdict {
                 Verdict::Duplicate => outcome.duplicates += 1,
                 Verdict::Wait => self.order.hold(invocation, position, index),
                 Verdict::Now => {
@@ -154,8 +158,6 @@ impl Shard {
     }
 
     fn apply_into(&mut self, invocation: &Invocation, position: i64, decider: &Decider, outcome: &mut Outcome) {
-        let last_start_ms = self.apps.get(&invocation.app).map(|entry| entry.state.arrivals.last_start_ms);
-        outcome.late += u64::from(last_start_ms.is_some_and(|last_ms| invocation.started_at_ms < last_ms));
         outcome.newest_end_ms = outcome.newest_end_ms.max(Some(invocation.ended_at_ms()));
         let Some(decision) = self.apply(invocation, position, decider) else { return };
         match outcome.decisions.iter_mut().find(|earlier| earlier.app == decision.app) {

@@ -144,13 +144,8 @@ impl Order {
         *newest_ms = received_ms.map_or(*newest_ms, |received_ms| received_ms.max(*newest_ms));
     }
 
-    /// What to do with the event that has come; `last_end_ms` gives the latest end of its app that was applied, if any was.
-    pub fn judge(
-        &mut self,
-        invocation: &Invocation,
-        last_end_ms: impl FnOnce() -> Option<i64>,
-        spans: Spans,
-    ) -> Verdict {
+    /// What to do with the event that has come; `last_end_ms` is the latest end of its app that was applied, if any was.
+    pub fn judge(&mut self, invocation: &Invocation, last_end_ms: Option<i64>, spans: Spans) -> Verdict {
         let newest_end_ms = &mut self.marks.newest_end_ms;
         *newest_end_ms = invocation.ended_at_ms().max(*newest_end_ms);
         if !self.duplicates.is_new(invocation, *newest_end_ms, spans.duplicates_ms) {
@@ -159,7 +154,7 @@ impl Order {
         let start_ms = invocation.started_at_ms;
         let is_past = spans.reorder_ms == 0 || start_ms <= newest_end_ms.saturating_sub(spans.reorder_ms);
         let in_burst = || {
-            last_end_ms().is_some_and(|end_ms| start_ms <= end_ms.saturating_add(spans.reorder_ms))
+            last_end_ms.is_some_and(|end_ms| start_ms <= end_ms.saturating_add(spans.reorder_ms))
                 || self.held_of.contains_key(&*invocation.app)
         };
         if is_past || !in_burst() { Verdict::Now } else { Verdict::Wait }

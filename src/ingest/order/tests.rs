@@ -20,7 +20,7 @@ struct Run {
 impl Run {
     fn come(&mut self, invocation: &Invocation) {
         let last_end_ms = self.ends.get(&*invocation.app).copied();
-        match self.order.judge(invocation, || last_end_ms, SPANS) {
+        match self.order.judge(invocation, last_end_ms, SPANS) {
             Verdict::Duplicate => self.duplicates += 1,
             Verdict::Wait => self.order.hold(invocation, self.offset, 0),
             Verdict::Now => {
