@@ -132,6 +132,19 @@ mod tests {
     }
 
     #[test]
+    fn the_wait_for_earlier_events_shrinks_with_the_workload() {
+        assert_eq!(load(&[]).unwrap().sped_up(240.0).input.reorder.0, 8);
+    }
+
+    #[test]
+    fn the_topic_of_keyed_events_is_not_keyed_again() {
+        let not_keyed = ("input.keyed_by_app", "false");
+        let error = load(&[not_keyed]).unwrap_err();
+        assert!(error.contains("'pilotlight.invocations': expected topics that are not topics.invocations"), "{error}");
+        assert!(load(&[not_keyed, ("input.topics", "events")]).is_ok());
+    }
+
+    #[test]
     fn errors_name_the_setting_and_the_nearest_format() {
         for (key, value, message) in [
             ("input.format", "cloudevent", "setting 'input.format' is 'cloudevent': expected a format, one of native,"),
