@@ -1,5 +1,5 @@
-//! Completion events come by end, some of them twice. Decisions are those of the same events in order of start, each once,
-//! and none waits for a later event where its app was silent before.
+//! Completion events come by end, some of them twice. Decisions are those of the same events in order of start, each
+//! once, and none waits for a later event where its app was silent before.
 #![allow(clippy::unwrap_used, reason = "tests say what they expect")]
 
 mod support;

@@ -105,7 +105,8 @@ impl CommittingConsumer {
         }
     }
 
-    /// Commits that everything before these offsets is done. Does not wait: what gets lost is committed with the next ones.
+    /// Commits that everything before these offsets is done. Does not wait: what gets lost is committed with the next
+    /// ones.
     pub fn commit<'a>(&self, offsets: impl Iterator<Item = (&'a Position, i64)>) {
         let mut list = TopicPartitionList::new();
         for (position, offset) in offsets {

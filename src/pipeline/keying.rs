@@ -1,10 +1,10 @@
 //! Before the flow, where the input is not keyed by app: reads it as it is, and writes it to `topics.invocations` as
 //! canonical JSON keyed by app, from where the pipeline reads it.
 //!
-//! **Nothing is lost**: an offset is committed once all that came of its message, and of those before it, was delivered.
-//! **Nothing counts twice**: after a crash some messages are keyed again. Each event carries its source position, the
-//! events of a source partition are written in their order, and the reader drops those that are not past the furthest
-//! position that it has seen (`ingest/order/source.rs`).
+//! **Nothing is lost**: an offset is committed once all that came of its message, and of those before it, was
+//! delivered. **Nothing counts twice**: after a crash some messages are keyed again. Each event carries its source
+//! position, the events of a source partition are written in their order, and the reader drops those that are not
+//! past the furthest position that it has seen (`ingest/order/source.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;

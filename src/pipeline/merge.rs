@@ -1,8 +1,8 @@
 //! Messages of several partitions, merged by the time of their events. Pure.
 //!
-//! Whoever has fallen behind gets a long run of one partition, then one of the next. Keyed in that order, an app's events
-//! from several partitions would come far out of the order of time. So the message that goes next is the earliest of
-//! those that stand first in their partitions, and an old one waits until each partition has one.
+//! Whoever has fallen behind gets a long run of one partition, then one of the next. Keyed in that order, an app's
+//! events from several partitions would come far out of the order of time. So the message that goes next is the
+//! earliest of those that stand first in their partitions, and an old one waits until each partition has one.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -62,8 +62,8 @@ impl Decider {
 /// What came of one message.
 #[derive(Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// The decisions that it led to, each of another app: all of a message have one version, of which consumers keep the
-    /// first that they see, so the last about an app stands for the others.
+    /// The decisions that it led to, each of another app: all of a message have one version, of which consumers keep
+    /// the first that they see, so the last about an app stands for the others.
     pub decisions: SmallVec<[Decision; 1]>,
     /// The latest end of the executions that were applied, epoch ms; `None` where none was.
     pub newest_end_ms: Option<i64>,
@@ -114,9 +114,10 @@ impl Shard {
         }
     }
 
-    /// Takes the message at offset `position` into account, of the time `received_ms` (epoch ms), with the invocations in
-    /// it: each is applied in its turn, which may have come now or come with a later message. What is applied now is
-    /// decided at this position, whenever it came: so versions grow, and are the same when the log is read again.
+    /// Takes the message at offset `position` into account, of the time `received_ms` (epoch ms), with the
+    /// invocations in it: each is applied in its turn, which may have come now or come with a later message. What is
+    /// applied now is decided at this position, whenever it came: so versions grow, and are the same when the log is
+    /// read again.
     pub fn receive(
         &mut self,
         invocations: &[Invocation],
@@ -166,7 +167,8 @@ impl Shard {
         }
     }
 
-    /// Applies an event whose turn it is, at offset `position`. Returns the decision that it leads to, if it leads to one.
+    /// Applies an event whose turn it is, at offset `position`. Returns the decision that it leads to, if it leads to
+    /// one.
     pub fn apply(&mut self, invocation: &Invocation, position: i64, decider: &Decider) -> Option<Decision> {
         let now_ms = invocation.ended_at_ms();
         // One event with a clock far ahead must not make all other apps look silent.

@@ -1,16 +1,17 @@
 //! The order in which the events of one partition are applied. Pure: what comes out depends on the records of the
 //! partition in order of offset, and on nothing else. `docs/time.md` says for users what follows from it.
 //!
-//! Events tell of finished executions, so they come in order of their ends, while idle times are counted from starts. An
-//! execution that started earlier and took longer comes after those that ran meanwhile. A short wait puts them in order:
-//! if senders keep to the order of ends, a wait of a span puts all executions in order that are shorter than the span.
+//! Events tell of finished executions, so they come in order of their ends, while idle times are counted from starts.
+//! An execution that started earlier and took longer comes after those that ran meanwhile. A short wait puts them in
+//! order: if senders keep to the order of ends, a wait of a span puts all executions in order that are shorter than
+//! the span.
 //!
-//! Waiting delays decisions, and what waits when a partition falls silent would wait for ever, because nothing here may
-//! follow the wall clock. So an event waits only where its turn can matter much: **within a burst of its app**. One that
-//! starts more than the span after all that is known of its app is due at once: whatever may still come before it, the
-//! idle time that it ends is off by less than the span. That one carries the news. What waits belongs to a burst of which
-//! a decision is out, ends within the span of it, and comes out as soon as any later record of the partition has a time
-//! that is past it.
+//! Waiting delays decisions, and what waits when a partition falls silent would wait for ever, because nothing here
+//! may follow the wall clock. So an event waits only where its turn can matter much: **within a burst of its app**.
+//! One that starts more than the span after all that is known of its app is due at once: whatever may still come
+//! before it, the idle time that it ends is off by less than the span. That one carries the news. What waits belongs
+//! to a burst of which a decision is out, lasts less than the span, and comes out as soon as any later record of the
+//! partition has a time that is the span past it.
 
 mod duplicates;
 mod source;
@@ -144,7 +145,8 @@ impl Order {
         *newest_ms = received_ms.map_or(*newest_ms, |received_ms| received_ms.max(*newest_ms));
     }
 
-    /// What to do with the event that has come; `last_end_ms` is the latest end of its app that was applied, if any was.
+    /// What to do with the event that has come; `last_end_ms` is the latest end of its app that was applied, if any
+    /// was.
     pub fn judge(&mut self, invocation: &Invocation, last_end_ms: Option<i64>, spans: Spans) -> Verdict {
         let newest_end_ms = &mut self.marks.newest_end_ms;
         *newest_end_ms = invocation.ended_at_ms().max(*newest_end_ms);

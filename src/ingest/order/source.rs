@@ -20,7 +20,8 @@ pub struct SourcePosition<'a> {
 /// A place in a partition: grows from one event to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// Raised when the topic was made anew, so that its offsets count as newer: `publish.epoch`; and the message's offset.
+    /// Raised when the topic was made anew, so that its offsets count as newer: `publish.epoch`; and the message's
+    /// offset.
     pub version: Version,
     /// Which of the invocations in the message.
     pub index: u32,
@@ -47,9 +48,9 @@ impl fmt::Display for SourcePosition<'_> {
 
 /// How far the events of each source partition have come to this partition of keyed events.
 ///
-/// Who keys writes the events of a source partition in their order, and after a crash begins again at or before the first
-/// that was not delivered. Whoever else does the same at that moment writes the same. So a place that is not past the
-/// furthest one is that of an event which has come already.
+/// Who keys writes the events of a source partition in their order, and after a crash begins again at or before the
+/// first that was not delivered. Whoever else does the same at that moment writes the same. So a place that is not
+/// past the furthest one is that of an event which has come already.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sources {
     furthest: BTreeMap<Box<str>, BTreeMap<i32, Place>>,
