@@ -14,7 +14,7 @@ use pilotlight::state::{AppState, Arrivals};
 const MINUTE: i64 = 60_000;
 
 fn decode(c: &mut Criterion) {
-    let limits = Limits { max_event_bytes: 262_144, max_future_ms: 300_000 };
+    let limits = Limits { max_event_bytes: 262_144, max_future_ms: 300_000, max_past_ms: 0 };
     let event = br#"{"app":"d9e0c9a330d5a8eff2ff30a61e26f78e","function":"6b6c3f35","started_at_ms":1700000000000,"duration_ms":12.5,"trigger":"http","memory_mb":170,"node":"n1"}"#;
     let mut group = c.benchmark_group("ingest");
     group.throughput(Throughput::Bytes(event.len() as u64));
@@ -69,7 +69,7 @@ fn shard(c: &mut Criterion) {
         b.iter(|| {
             i += 1;
             let app = &apps[(i * 7919 % 10_000) as usize];
-            shard.apply(black_box(&Invocation::new(app, "f", i * 100, 10.0)), i, &decider)
+            shard.receive(black_box(&[Invocation::new(app, "f", i * 100, 10.0)]), Some(i * 100), i, &decider)
         });
     });
 }

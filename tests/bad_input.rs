@@ -23,7 +23,8 @@ fn every_bad_event_becomes_a_dead_letter_and_good_ones_are_decided() {
         huge
     };
     let far_future = topic::event("good", now + 86_400_000, 10.0);
-    let seconds_for_ms = topic::event("good", now * 1000, 10.0);
+    let micros_for_ms = topic::event("good", now * 1000, 10.0);
+    let seconds_for_ms = topic::event("good", now / 1000, 10.0);
     let bad: Vec<(&str, &[u8])> = vec![
         ("empty", b""),
         ("malformed", &good[..good.len() / 2]),
@@ -33,7 +34,8 @@ fn every_bad_event_becomes_a_dead_letter_and_good_ones_are_decided() {
         ("bad_field", br#"{"app":"a","function":"f","started_at_ms":1,"duration_ms":-1}"#),
         ("malformed", br#"{"app":"a","function":"f","started_at_ms":1,"duration_ms":1e999}"#),
         ("far_future", &far_future),
-        ("bad_field", &seconds_for_ms),
+        ("bad_field", &micros_for_ms),
+        ("far_past", &seconds_for_ms),
         ("too_large", &huge),
         ("malformed", b"null"),
     ];

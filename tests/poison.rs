@@ -16,7 +16,8 @@ use support::program::Program;
 use support::{kafka, topic, wait_for};
 
 const RECORDS: usize = 100_000;
-const LIMITS: Limits = Limits { max_event_bytes: 4096, max_future_ms: 300_000 };
+/// Those of the settings, but for the size; 30 years.
+const LIMITS: Limits = Limits { max_event_bytes: 4096, max_future_ms: 300_000, max_past_ms: 946_728_000_000 };
 const MAPPING: [(&str, &str); 4] = [
     ("app", "\"/app\""),
     ("ended_at", "{ at = \"/t\", unit = \"rfc3339\" }"),

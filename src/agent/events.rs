@@ -39,6 +39,7 @@ impl Events {
             payload: Some(&payload),
             timestamp_ms: None,
             version: None,
+            source: None,
         };
         match self.producer.try_send(record) {
             Ok(true) => {}

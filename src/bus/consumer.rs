@@ -44,7 +44,7 @@ pub enum Change {
 }
 
 /// For catching up fast without adding more than 50 ms when little happens (measured: docs/benchmarks.md).
-const READING: [(&str, &str); 8] = [
+pub(super) const READING: [(&str, &str); 8] = [
     ("enable.auto.commit", "false"),
     ("auto.offset.reset", "earliest"),
     ("partition.assignment.strategy", "cooperative-sticky"),
@@ -95,7 +95,7 @@ fn assign(consumer: &BaseConsumer<client::Context<Ownership>>, gained: bool, par
     }
 }
 
-fn positions(partitions: &TopicPartitionList) -> Vec<Position> {
+pub(super) fn positions(partitions: &TopicPartitionList) -> Vec<Position> {
     partitions
         .elements()
         .iter()
@@ -201,7 +201,7 @@ impl Drop for GroupConsumer {
     }
 }
 
-fn handle(health: &Health, error: KafkaError) -> Result<(), Error> {
+pub(super) fn handle(health: &Health, error: KafkaError) -> Result<(), Error> {
     match &error {
         KafkaError::MessageConsumptionFatal(_) => return Err(Error::Fatal(error)),
         KafkaError::MessageConsumption(RDKafkaErrorCode::UnknownTopicOrPartition) => {

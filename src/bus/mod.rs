@@ -1,6 +1,7 @@
 //! Kafka: the only room that speaks to it.
 
 mod client;
+mod committing;
 mod consumer;
 mod embedded;
 mod producer;
@@ -9,9 +10,10 @@ mod schema_registry;
 mod topics;
 
 pub use client::{Health, check_options};
+pub use committing::CommittingConsumer;
 pub use consumer::{Change, GroupConsumer, Position, TableConsumer};
 pub use embedded::Embedded;
-pub use producer::{Producer, Receipt, Record, VERSION_HEADER};
+pub use producer::{Producer, Receipt, Record, SOURCE_HEADER, VERSION_HEADER};
 #[cfg(feature = "avro")]
 pub use schema_registry::{RegistryError, SchemaRegistry};
 pub use topics::{Wanted, ensure};

@@ -31,6 +31,9 @@ const WRITING: [(&str, &str); 7] = [
 /// Version of a decision or tombstone: `epoch/position`.
 pub const VERSION_HEADER: &str = "pilotlight-version";
 
+/// Where a keyed event was read first.
+pub const SOURCE_HEADER: &str = "pilotlight-source";
+
 /// One record to write. No payload: a tombstone.
 #[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
@@ -44,6 +47,8 @@ pub struct Record<'a> {
     pub timestamp_ms: Option<i64>,
     /// Goes into the header [`VERSION_HEADER`], where even a tombstone has it.
     pub version: Option<Version>,
+    /// Goes into the header [`SOURCE_HEADER`].
+    pub source: Option<&'a str>,
 }
 
 /// What became of the records handed over.
@@ -149,6 +154,9 @@ impl Producer {
             let value = format!("{epoch}/{position}");
             base = base.headers(OwnedHeaders::new().insert(Header { key: VERSION_HEADER, value: Some(&value) }));
         }
+        if let Some(source) = record.source {
+            base = base.headers(OwnedHeaders::new().insert(Header { key: SOURCE_HEADER, value: Some(source) }));
+        }
         match self.0.send(base) {
             Ok(()) => Ok(true),
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(false),
@@ -169,10 +177,15 @@ impl Producer {
         Ok(true)
     }
 
+    /// Waits until all that was handed over is delivered, for at most `timeout`; says whether it is.
+    pub fn flush(&self, timeout: Duration) -> bool {
+        self.0.flush(timeout).is_ok()
+    }
+
     /// Waits until all that was handed over is delivered, for at most `timeout`; says whether it is. What is not is
     /// given up.
     pub fn finish(&self, timeout: Duration) -> bool {
-        let delivered = self.0.flush(timeout).is_ok();
+        let delivered = self.flush(timeout);
         if !delivered {
             self.0.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
         }
@@ -196,6 +209,7 @@ mod tests {
             payload: Some(b"{}"),
             timestamp_ms: None,
             version: None,
+            source: None,
         };
         let producer = Producer::open(&settings.kafka, "testing").unwrap();
         assert!(producer.receipt().is_delivered(), "there is nothing to wait for");

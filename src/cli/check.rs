@@ -38,6 +38,8 @@ struct Report {
     kafka_options: Vec<(String, String)>,
     reads: Vec<String>,
     group: String,
+    /// The topic on which events are keyed by app first, where the input is not.
+    keys_on: Option<String>,
     publishes: [String; 2],
     creates_topics: bool,
     policy: String,
@@ -81,6 +83,7 @@ impl Report {
             kafka_options: options.map(|(option, value)| (option.to_owned(), value.to_owned())).collect(),
             reads: settings.input.topics.clone(),
             group: settings.input.group.clone(),
+            keys_on: (!settings.input.keyed_by_app).then(|| settings.topics.invocations.clone()),
             publishes: [settings.topics.decisions.clone(), settings.topics.dead_letters.clone()],
             creates_topics: settings.topics.create,
             policy: describe(policy),
@@ -98,6 +101,9 @@ impl Report {
             println!("                 with {option} = {value}");
         }
         println!("  read           {} as group {}", self.reads.join(", "), self.group);
+        if let Some(topic) = &self.keys_on {
+            println!("  key by app     what it reads, on {topic}");
+        }
         println!("  decide by      {}", self.policy);
         println!("  publish to     {}, unreadable events to {}", self.publishes[0], self.publishes[1]);
         println!("  store state in {}", self.stores_state_in);

@@ -41,7 +41,7 @@ pub(super) fn run(settings: &Settings, file: &Path, format: &Format) -> anyhow::
     if messages.is_empty() {
         return Err(Usage(format!("sample '{}' is empty: expected a message in it", file.display())).into());
     }
-    let limits = Limits { max_event_bytes: settings.input.max_event_bytes, max_future_ms: settings.input.max_future.0 };
+    let limits = Limits::new(&settings.input);
     // Stands for the topic, by which some formats name what does not name itself.
     let topic = file.file_stem().unwrap_or_default().to_string_lossy();
     let mut counts = Counts::default();

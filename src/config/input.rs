@@ -13,8 +13,10 @@ use crate::ingest::format::Mapping;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
-    /// Topics with invocation events, keyed by app: `TOPIC`, or `TOPIC:FORMAT` where its format is another than the rest's.
+    /// Topics with invocation events: `TOPIC`, or `TOPIC:FORMAT` where its format is another than the rest's.
     pub topics: Vec<String>,
+    /// Whether they are keyed by app; if not, they are keyed first, on `topics.invocations`.
+    pub keyed_by_app: bool,
     /// Name of the format of all topics that name none.
     pub format: String,
     /// Consumer group.
@@ -23,6 +25,12 @@ pub struct Input {
     pub max_event_bytes: usize,
     /// How far after its record's time an event may end.
     pub max_future: Millis,
+    /// How long before its record's time an event may end; 0: as long as it likes.
+    pub max_past: Millis,
+    /// For how much event time an event within a burst of its app waits for earlier ones; 0: none does.
+    pub reorder: Millis,
+    /// For how much event time an event is known again by its id; 0: none is.
+    pub duplicates: Millis,
     /// URL of the schema registry for Avro; empty for none.
     pub schema_registry: String,
     /// How the format `mapping` reads events.
@@ -121,6 +129,19 @@ mod tests {
         let found: Vec<_> = sources.iter().map(|source| (source.topic.as_str(), source.format.name())).collect();
         assert_eq!(found, [("a", "aws"), ("b", "openwhisk"), ("c", "mapping")]);
         assert_eq!(sources[2].format, Format::Mapping(settings.input.mapping.clone()));
+    }
+
+    #[test]
+    fn the_wait_for_earlier_events_shrinks_with_the_workload() {
+        assert_eq!(load(&[]).unwrap().sped_up(240.0).input.reorder.0, 8);
+    }
+
+    #[test]
+    fn the_topic_of_keyed_events_is_not_keyed_again() {
+        let not_keyed = ("input.keyed_by_app", "false");
+        let error = load(&[not_keyed]).unwrap_err();
+        assert!(error.contains("'pilotlight.invocations': expected topics that are not topics.invocations"), "{error}");
+        assert!(load(&[not_keyed, ("input.topics", "events")]).is_ok());
     }
 
     #[test]

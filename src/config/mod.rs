@@ -110,9 +110,13 @@ impl Settings {
     /// workload shrink alike, those that belong to machines (time limits) stay.
     #[must_use]
     pub fn sped_up(mut self, speed: f64) -> Self {
-        for duration in
-            [&mut self.publish.valid_for, &mut self.publish.forget_after, &mut self.agent.default_keep_alive]
-        {
+        let durations = [
+            &mut self.input.reorder,
+            &mut self.publish.valid_for,
+            &mut self.publish.forget_after,
+            &mut self.agent.default_keep_alive,
+        ];
+        for duration in durations {
             duration.0 = crate::policy::shrink_ms(duration.0, speed);
         }
         self.policy.speed *= speed;
@@ -125,6 +129,11 @@ impl Settings {
         ensure((1.0..=1e6).contains(&memory_mb), "policy.default_memory_mb", memory_mb, "1 to 1,000,000 MB")?;
         self.input.check()?;
         self.topics.check()?;
+        let keyed = &self.topics.invocations;
+        let reads_own = self.input.sources()?.iter().any(|source| source.topic == *keyed);
+        let expected =
+            "topics that are not topics.invocations, where input.keyed_by_app = false writes what it has keyed";
+        ensure(self.input.keyed_by_app || !reads_own, "input.topics", format!("'{keyed}'"), expected)?;
         self.publish.check()?;
         self.checkpoint.check()?;
         self.agent.check()

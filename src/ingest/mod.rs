@@ -2,9 +2,11 @@
 
 mod dead_letter;
 pub mod format;
+pub mod order;
 
 pub use dead_letter::{DeadLetter, Origin};
 pub use format::Format;
+pub use order::Order;
 
 use smallvec::SmallVec;
 
@@ -47,6 +49,19 @@ pub struct Limits {
     pub max_event_bytes: usize,
     /// How far after its record's time an event may end, ms.
     pub max_future_ms: i64,
+    /// How long before its record's time an event may end, ms; 0: as long as it likes.
+    pub max_past_ms: i64,
+}
+
+impl Limits {
+    /// From the settings.
+    pub const fn new(input: &crate::config::Input) -> Self {
+        Self {
+            max_event_bytes: input.max_event_bytes,
+            max_future_ms: input.max_future.0,
+            max_past_ms: input.max_past.0,
+        }
+    }
 }
 
 /// Why a message is no invocation.
@@ -93,6 +108,17 @@ pub enum Reason {
         /// How far it may be, ms.
         limit_ms: i64,
     },
+    /// The event ended long before its own record's time.
+    #[error(
+        "the invocation ended {behind_ms} ms before the time of its record: at most {limit_ms} are allowed \
+         (input.max_past); check the clock of the sender and the unit of started_at_ms"
+    )]
+    FarPast {
+        /// How far behind, ms.
+        behind_ms: i64,
+        /// How far it may be, ms.
+        limit_ms: i64,
+    },
 }
 
 impl Reason {
@@ -105,6 +131,7 @@ impl Reason {
             Reason::Malformed(_) => "malformed",
             Reason::BadField { .. } => "bad_field",
             Reason::FarFuture { .. } => "far_future",
+            Reason::FarPast { .. } => "far_past",
         }
     }
 }
@@ -123,6 +150,9 @@ pub fn decode<'a>(message: &Message<'a>, format: &Format, limits: &Limits) -> Re
             let ahead_ms = invocation.ended_at_ms() - received_ms;
             if ahead_ms > limits.max_future_ms {
                 return Err(Reason::FarFuture { ahead_ms, limit_ms: limits.max_future_ms });
+            }
+            if limits.max_past_ms > 0 && -ahead_ms > limits.max_past_ms {
+                return Err(Reason::FarPast { behind_ms: -ahead_ms, limit_ms: limits.max_past_ms });
             }
         }
     }
@@ -174,7 +204,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const LIMITS: Limits = Limits { max_event_bytes: 1000, max_future_ms: 300_000 };
+    const LIMITS: Limits = Limits { max_event_bytes: 1000, max_future_ms: 300_000, max_past_ms: 0 };
     const GOOD: &str = r#"{"app":"a","function":"f","started_at_ms":1000,"duration_ms":2.5}"#;
 
     /// Reads a native message that holds one invocation.
@@ -208,6 +238,18 @@ mod tests {
           }
         }
         "#);
+    }
+
+    #[test]
+    fn what_ended_long_ago_is_refused_where_that_is_set() {
+        // Seconds where milliseconds are expected.
+        let event = br#"{"app":"a","function":"f","started_at_ms":1700000000,"duration_ms":0}"#;
+        let message = Message { payload: Some(event), received_ms: Some(1_700_000_000_000), ..Message::default() };
+        assert!(decode(&message, &Format::Native, &LIMITS).is_ok());
+        let limits = Limits { max_past_ms: 946_728_000_000, ..LIMITS };
+        let reason = decode(&message, &Format::Native, &limits).unwrap_err();
+        assert_eq!(reason.kind(), "far_past");
+        assert!(reason.to_string().starts_with("the invocation ended 1698300000000 ms before the time of its record"));
     }
 
     #[test]

@@ -6,6 +6,9 @@
 //! committed: they are part of the checkpoints.
 
 mod checkpointer;
+mod keying;
+mod merge;
+mod reading;
 mod saved;
 mod shard;
 
@@ -14,22 +17,24 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::Message as _;
-use rdkafka::message::{BorrowedMessage, Headers};
-use smallvec::SmallVec;
+use rdkafka::message::BorrowedMessage;
 use tracing::{debug, info, warn};
 
-use crate::bus::{self, Change, GroupConsumer, Producer, Record};
+use crate::bus::{self, Change, GroupConsumer, Producer, Record, SOURCE_HEADER};
 use crate::checkpoint::StoreError;
 use crate::config::{self, Settings, Source};
-use crate::ingest::{self, DeadLetter, Format, Limits, Message, Origin};
+use crate::ingest::order::SourcePosition;
+use crate::ingest::{self, DeadLetter, Format, Invocations, Origin};
 use crate::model::{Decision, Version, now_ms};
 use crate::policy::budget::ShardCurve;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{self, Shutdown};
 use crate::telemetry::{CheckpointMetrics, Kind, Metrics, PipelineMetrics};
 
 use checkpointer::Checkpointer;
 
-pub use shard::{Decider, Repriced, Shard};
+use keying::Keying;
+use reading::{Reader, header, received_ms};
+pub use shard::{Decider, Outcome, Repriced, Shard};
 
 /// A batch ends after so many messages,
 const BATCH_MESSAGES: usize = 10_000;
@@ -69,7 +74,10 @@ pub enum Error {
 /// The pipeline, ready to run.
 pub struct Pipeline {
     settings: Settings,
+    /// The topics to decide on.
     sources: Vec<Source>,
+    /// The topics that must be keyed by app first.
+    to_key: Vec<Source>,
     decider: Decider,
     metrics: PipelineMetrics,
     checkpoint_metrics: CheckpointMetrics,
@@ -137,20 +145,20 @@ impl Pipeline {
     /// Checks the settings and makes no connection yet.
     pub fn build(settings: &Settings, metrics: &Metrics) -> Result<Self, Error> {
         bus::check_options(&settings.kafka)?;
+        let (mut sources, mut to_key) = (settings.input.sources()?, Vec::new());
+        if !settings.input.keyed_by_app {
+            to_key = sources;
+            sources = vec![Source { topic: settings.topics.invocations.clone(), format: Format::Native }];
+        }
         Ok(Self {
             decider: Decider::new(settings)?,
-            sources: settings.input.sources()?,
+            sources,
+            to_key,
             settings: settings.clone(),
             metrics: PipelineMetrics::register(metrics),
             checkpoint_metrics: CheckpointMetrics::register(metrics),
             status: Arc::default(),
         })
-    }
-
-    /// The format of a topic's events.
-    fn format(&self, topic: &str) -> &Format {
-        let source = self.sources.iter().find(|source| source.topic == topic);
-        source.map_or(&Format::Native, |source| &source.format)
     }
 
     /// For looking at it while it runs.
@@ -170,21 +178,32 @@ impl Pipeline {
         let topics: Vec<_> = self.sources.iter().map(|source| source.topic.as_str()).collect();
         let consumer = GroupConsumer::join(&self.settings.kafka, &input.group, &topics)?;
         let mut run = Run {
-            limits: Limits { max_event_bytes: input.max_event_bytes, max_future_ms: input.max_future.0 },
+            reader: Reader::new(&self.sources, input),
             pipeline: &self,
             consumer: &consumer,
             producer: &producer,
             shutdown,
-            #[cfg(feature = "avro")]
-            registry: (!input.schema_registry.is_empty()).then(|| bus::SchemaRegistry::new(&input.schema_registry)),
             partitions,
             joined: false,
             buffer: Vec::new(),
             batch: Batch::default(),
         };
-        while !shutdown.is_requested() {
-            run.one_batch()?;
-        }
+        // Ends the keying when this ends, however it does.
+        let (stop, stopped) = shutdown::channel();
+        std::thread::scope(|scope| {
+            let stop = stop;
+            let keying = (!self.to_key.is_empty()).then(|| {
+                let (settings, metrics, status) = (&self.settings, &self.metrics, &*self.status);
+                let keying = Keying { settings, sources: &self.to_key, metrics, status };
+                scope.spawn(move || keying.run(&stopped))
+            });
+            while !shutdown.is_requested() && !keying.as_ref().is_some_and(|keying| keying.is_finished()) {
+                run.one_batch()?;
+            }
+            drop(stop);
+            let keyed = keying.map(|keying| keying.join());
+            keyed.unwrap_or(Ok(Ok(()))).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })?;
         self.status.ready.store(false, Ordering::Relaxed);
         let delivered = producer.finish(Duration::from_secs(5));
         if let Some((_, error)) = producer.take_failures() {
@@ -202,12 +221,10 @@ impl Pipeline {
 /// A running pipeline.
 struct Run<'a> {
     pipeline: &'a Pipeline,
-    limits: Limits,
+    reader: Reader<'a>,
     consumer: &'a GroupConsumer,
     producer: &'a Producer,
     shutdown: &'a Shutdown,
-    #[cfg(feature = "avro")]
-    registry: Option<bus::SchemaRegistry>,
     partitions: Checkpointer<'a>,
     joined: bool,
     /// For writing JSON into, again and again.
@@ -222,6 +239,8 @@ struct Batch {
     decisions: u64,
     skipped: u64,
     dead_letters: u64,
+    late: u64,
+    duplicates: u64,
     tombstones: u64,
     newest_ms: Option<i64>,
 }
@@ -255,57 +274,42 @@ impl Run<'_> {
             _ => return Ok(()),
         }
         self.batch.events += 1;
-        let received_ms = message.timestamp().to_millis().filter(|ms| *ms > 0);
+        let received_ms = received_ms(message);
         self.batch.newest_ms = received_ms.or(self.batch.newest_ms);
-        let format = self.pipeline.format(message.topic());
-        let mut headers = Vec::new();
-        if format.reads_headers() {
-            let of_message = message.headers().into_iter().flat_map(Headers::iter);
-            headers.extend(of_message.map(|header| (header.key, header.value.unwrap_or_default())));
-        }
-        let payload = message.payload();
-        #[cfg(feature = "avro")]
-        let unpacked = match (&mut self.registry, payload) {
-            (Some(registry), Some(payload)) => match registry.unpack(payload, self.shutdown)? {
-                Ok(unpacked) => unpacked,
-                Err(reason) => return self.dead_letter(message, received_ms, &reason),
-            },
-            _ => None,
+        let opened = self.reader.open(message, self.shutdown)?;
+        let invocations = match self.reader.decode(&opened) {
+            Ok(_) if self.was_keyed_twice(message) => {
+                self.batch.duplicates += 1;
+                Invocations::new()
+            }
+            Ok(invocations) => {
+                self.batch.skipped += u64::from(invocations.is_empty());
+                invocations
+            }
+            Err(reason) => {
+                self.dead_letter(message, received_ms, &reason)?;
+                Invocations::new()
+            }
         };
-        #[cfg(feature = "avro")]
-        let payload = unpacked.as_deref().or(payload);
-        let read = Message { topic: message.topic(), key: message.key(), payload, headers: &headers, received_ms };
-        let invocations = match ingest::decode(&read, format, &self.limits) {
-            Ok(invocations) => invocations,
-            Err(reason) => return self.dead_letter(message, received_ms, &reason),
-        };
-        self.batch.skipped += u64::from(invocations.is_empty());
         let decider = &self.pipeline.decider;
         let Some(partition) = self.partitions.get(message.topic(), message.partition()) else { return Ok(()) };
         let shard = &mut partition.shard;
-        let mut decisions: SmallVec<[Decision; 1]> = SmallVec::new();
-        let mut forgotten = Vec::new();
-        let mut ended_at_ms = i64::MIN;
-        for invocation in &invocations {
-            ended_at_ms = ended_at_ms.max(invocation.ended_at_ms());
-            let Some(decision) = shard.apply(invocation, message.offset(), decider) else { continue };
-            // All of a message have one version, of which consumers keep the first that they see.
-            match decisions.iter_mut().find(|earlier| earlier.app == decision.app) {
-                Some(earlier) => *earlier = decision,
-                None => decisions.push(decision),
-            }
-        }
-        let mut repriced = None;
-        if !invocations.is_empty() {
+        // A record that tells nothing can still end the waiting of others.
+        let outcome = shard.receive(&invocations, received_ms, message.offset(), decider);
+        let (mut forgotten, mut repriced) = (Vec::new(), None);
+        if outcome.newest_end_ms.is_some() {
             forgotten = shard.forget_silent(decider);
             repriced = shard.reprice(decider);
             partition.wanted |= shard.stretch_ends(decider);
         }
         let version = shard.version(message.offset());
-        // The event's time, so that a record that is published again is the same to the byte; but none that the broker
-        // could find too far ahead, having taken the event itself.
-        let timestamp_ms = received_ms.map_or(ended_at_ms, |received_ms| ended_at_ms.min(received_ms));
-        for decision in &decisions {
+        // The events' time, so that a record that is published again is the same to the byte; but none that the broker
+        // could find too far ahead, having taken the message itself.
+        let newest_end_ms = outcome.newest_end_ms.unwrap_or(i64::MAX);
+        let timestamp_ms = received_ms.map_or(newest_end_ms, |received_ms| newest_end_ms.min(received_ms));
+        self.batch.late += outcome.late;
+        self.batch.duplicates += outcome.duplicates;
+        for decision in &outcome.decisions {
             self.publish(decision, timestamp_ms)?;
         }
         for app in forgotten {
@@ -317,9 +321,21 @@ impl Run<'_> {
                 payload: None,
                 timestamp_ms: Some(timestamp_ms),
                 version: Some(version),
+                source: None,
             })?;
         }
         repriced.map_or(Ok(()), |repriced| self.publish_curve(message, repriced, version, timestamp_ms))
+    }
+
+    /// Whether the event came here before from its place in the input.
+    fn was_keyed_twice(&mut self, message: &BorrowedMessage<'_>) -> bool {
+        if self.pipeline.to_key.is_empty() {
+            return false;
+        }
+        // Events that the agent writes here have no such place.
+        let source = header(message, SOURCE_HEADER).and_then(SourcePosition::parse);
+        let partition = self.partitions.get(message.topic(), message.partition());
+        source.zip(partition).is_some_and(|(source, partition)| !partition.shard.is_new_source(&source))
     }
 
     fn publish_curve(
@@ -353,6 +369,7 @@ impl Run<'_> {
             payload: Some(&self.buffer),
             timestamp_ms: Some(timestamp_ms),
             version: Some(version),
+            source: None,
         })
     }
 
@@ -366,6 +383,7 @@ impl Run<'_> {
             payload: Some(&self.buffer),
             timestamp_ms: Some(timestamp_ms),
             version: Some(decision.version),
+            source: None,
         })
     }
 
@@ -388,6 +406,7 @@ impl Run<'_> {
             payload: Some(&self.buffer),
             timestamp_ms: received_ms,
             version: None,
+            source: None,
         })
     }
 
@@ -438,6 +457,8 @@ impl Run<'_> {
         metrics.events.inc_by(batch.events);
         metrics.decisions.inc_by(batch.decisions);
         metrics.skipped.inc_by(batch.skipped);
+        metrics.late.inc_by(batch.late);
+        metrics.duplicates.inc_by(batch.duplicates);
         metrics.tombstones.inc_by(batch.tombstones);
         if let Some(newest_ms) = batch.newest_ms {
             metrics.lag.set((now_ms() - newest_ms).max(0) as f64 / 1000.0);

@@ -65,6 +65,7 @@ impl Shard {
         // Epoch and apps stand elsewhere.
         let Self {
             epoch: _,
+            order,
             planner,
             apps: _,
             watermark_ms,
@@ -79,6 +80,7 @@ impl Shard {
         columns.number("stretch_events", stretch_events);
         columns.number("stretch_began_ms", stretch_began_ms);
         columns.flag("misses_target", misses_target);
+        order.columns(columns);
         planner.columns(columns);
         Schedule::columns(schedule, planner.kept().minute_ms, columns);
     }
@@ -146,7 +148,8 @@ mod tests {
     use super::*;
     use crate::checkpoint::{decode, encode};
     use crate::config::Settings;
-    use crate::model::{Code, Decision, Invocation, Trigger};
+    use crate::model::{Code, Invocation, Trigger};
+    use crate::pipeline::Outcome;
 
     const MINUTE: i64 = 60_000;
 
@@ -171,20 +174,23 @@ mod tests {
             _ => (begin, 1.0),
         };
         let mut event = Invocation::new(app, "f", start_ms, duration_ms);
+        // Some come twice.
+        event.id = (i % 3 == 0).then(|| format!("id-{}", i / 50).into());
         event.trigger = (app == "timer").then_some(Trigger::Timer);
         event.memory_mb = (app == "coded").then_some(64.0 + (i / 1000) as f64);
         event.code = (app == "coded").then(|| Code { uri: format!("file:///code-{}", i / 900), sha256: None });
         event
     }
 
-    fn run(shard: &mut Shard, events: std::ops::Range<i64>, decider: &Decider) -> Vec<(Option<Decision>, usize)> {
+    fn run(shard: &mut Shard, events: std::ops::Range<i64>, decider: &Decider) -> Vec<(Outcome, usize)> {
         events
             .map(|i| {
-                let decision = shard.apply(&event(i), i, decider);
+                let event = event(i);
+                let outcome = shard.receive(std::slice::from_ref(&event), Some(event.ended_at_ms()), i, decider);
                 let forgotten = shard.forget_silent(decider).len();
                 shard.reprice(decider);
                 shard.stretch_ends(decider);
-                (decision, forgotten)
+                (outcome, forgotten)
             })
             .collect()
     }

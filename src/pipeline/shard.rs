@@ -1,7 +1,11 @@
 //! One partition's part of the flow: state, policy and publishing of its apps. Pure, so that the same events give the
 //! same decisions however they are cut into batches; the pipeline feeds it and sends what comes out.
 
+use smallvec::SmallVec;
+
 use crate::config::Settings;
+use crate::ingest::Order;
+use crate::ingest::order::{SourcePosition, Spans, Verdict};
 use crate::model::{Decision, Invocation, Version};
 use crate::policy::budget::{Curve, Schedule, Solution, Surveyed};
 use crate::policy::{InForce, Learner, Planner, Policy, SpecError};
@@ -15,6 +19,7 @@ pub struct Decider {
     /// The policy in words, to tell whether state was made under another one.
     pub(super) policy_words: String,
     rules: Rules,
+    spans: Spans,
     forget_after_ms: i64,
     /// Partitions of the input.
     partitions: u32,
@@ -42,6 +47,7 @@ impl Decider {
             policy: settings.policy.build()?,
             policy_words: settings.policy.in_words(),
             rules: Rules::new(settings),
+            spans: Spans { reorder_ms: settings.input.reorder.0, duplicates_ms: settings.input.duplicates.0 },
             forget_after_ms: settings.publish.forget_after.0,
             partitions: settings.topics.partitions.unsigned_abs().max(1),
             stretch_events: settings.checkpoint.events,
@@ -55,11 +61,27 @@ impl Decider {
     }
 }
 
+/// What came of one message.
+#[derive(Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// The decisions that it led to, each of another app: all of a message have one version, of which consumers keep
+    /// the first that they see, so the last about an app stands for the others.
+    pub decisions: SmallVec<[Decision; 1]>,
+    /// The latest end of the executions that were applied, epoch ms; `None` where none was.
+    pub newest_end_ms: Option<i64>,
+    /// Executions that came too late for their turn: one of their app that started later had been applied. They are
+    /// applied nevertheless.
+    pub late: u64,
+    /// Events that had come before, and were dropped.
+    pub duplicates: u64,
+}
+
 /// The apps of one partition. All of it goes into a checkpoint: see [`super::saved`].
 #[derive(Debug)]
 pub struct Shard {
     /// First part of the versions of its decisions.
     pub(super) epoch: u64,
+    pub(super) order: Order,
     pub(super) planner: Planner,
     pub(super) apps: AppTable<Entry>,
     /// The latest end of an execution seen: what "now" is for the silence of an app.
@@ -92,6 +114,7 @@ impl Shard {
             epoch,
             stretch_events: 0,
             stretch_began_ms: 0,
+            order: Order::default(),
             planner: Planner::new(decider.policy.clone()),
             apps: AppTable::default(),
             watermark_ms: 0,
@@ -101,7 +124,61 @@ impl Shard {
         }
     }
 
-    /// Takes the event at offset `position` into account. Returns the decision that it leads to, if it leads to one.
+    /// Takes the message at offset `position` into account, of the time `received_ms` (epoch ms), with the
+    /// invocations in it: each is applied in its turn, which may have come now or come with a later message. What is
+    /// applied now is decided at this position, whenever it came: so versions grow, and are the same when the log is
+    /// read again.
+    pub fn receive(
+        &mut self,
+        invocations: &[Invocation],
+        received_ms: Option<i64>,
+        position: i64,
+        decider: &Decider,
+    ) -> Outcome {
+        let mut outcome = Outcome::default();
+        self.order.pass(received_ms);
+        self.release(i64::MAX, position, decider, &mut outcome);
+        for (index, invocation) in (0..).zip(invocations) {
+            let arrivals = self.apps.get(&invocation.app).map(|entry| &entry.state.arrivals);
+            let is_late = arrivals.is_some_and(|arrivals| invocation.started_at_ms < arrivals.last_start_ms);
+            let verdict = self.order.judge(invocation, arrivals.map(|arrivals| arrivals.last_end_ms), decider.spans);
+            outcome.late += u64::from(is_late && verdict != Verdict::Duplicate);
+            match verdict {
+                Verdict::Duplicate => outcome.duplicates += 1,
+                Verdict::Wait => self.order.hold(invocation, position, index),
+                Verdict::Now => {
+                    self.release(invocation.started_at_ms, position, decider, &mut outcome);
+                    self.apply_into(invocation, position, decider, &mut outcome);
+                }
+            }
+            self.release(i64::MAX, position, decider, &mut outcome);
+        }
+        outcome
+    }
+
+    /// Whether the event of this source did not come before; from now on it did.
+    pub fn is_new_source(&mut self, source: &SourcePosition) -> bool {
+        self.order.is_new_source(source)
+    }
+
+    /// Applies the events whose turn has come, of those that start by `until_ms`.
+    fn release(&mut self, until_ms: i64, position: i64, decider: &Decider, outcome: &mut Outcome) {
+        while let Some(invocation) = self.order.next_due(until_ms, decider.spans) {
+            self.apply_into(&invocation, position, decider, outcome);
+        }
+    }
+
+    fn apply_into(&mut self, invocation: &Invocation, position: i64, decider: &Decider, outcome: &mut Outcome) {
+        outcome.newest_end_ms = outcome.newest_end_ms.max(Some(invocation.ended_at_ms()));
+        let Some(decision) = self.apply(invocation, position, decider) else { return };
+        match outcome.decisions.iter_mut().find(|earlier| earlier.app == decision.app) {
+            Some(earlier) => *earlier = decision,
+            None => outcome.decisions.push(decision),
+        }
+    }
+
+    /// Applies an event whose turn it is, at offset `position`. Returns the decision that it leads to, if it leads to
+    /// one.
     pub fn apply(&mut self, invocation: &Invocation, position: i64, decider: &Decider) -> Option<Decision> {
         let now_ms = invocation.ended_at_ms();
         // One event with a clock far ahead must not make all other apps look silent.
@@ -219,6 +296,11 @@ impl Shard {
         self.planner.set_price_mb_s(price_mb_s, at_ms);
     }
 
+    /// What the partition remembers for the order of its events.
+    pub const fn order(&self) -> &Order {
+        &self.order
+    }
+
     /// Number of apps.
     pub fn apps(&self) -> usize {
         self.apps.len()
@@ -269,10 +351,11 @@ mod tests {
     fn an_app_with_a_window_ahead_is_published_whenever_it_becomes_idle() {
         let (decider, mut shard) = shard(&[]);
         let decisions: Vec<_> = (0..30)
-            .filter_map(|i| shard.apply(&invocation("timer", i * 3 * MINUTE, 0), i, &decider))
+            .flat_map(|i| shard.receive(&[invocation("timer", i * 3 * MINUTE, 0)], None, i, &decider).decisions)
             .filter(|decision| decision.regime == Regime::Histogram)
             .collect();
-        assert_eq!(decisions.len(), 20);
+        let positions: Vec<_> = decisions.iter().map(|decision| decision.version.position).collect();
+        assert_eq!(positions, (10..30).collect::<Vec<_>>(), "none waits for the next");
         let last = decisions.last().unwrap();
         assert_eq!(last.idle_since_ms, 29 * 3 * MINUTE);
         assert_eq!((last.windows[0].from_ms, last.windows[0].until_ms), (162_000, 264_000));
@@ -349,6 +432,51 @@ mod tests {
         let (under, over) = (under[under.len() - 2].idle_mb, over[1].idle_mb);
         assert!(under < 500.0 && 500.0 < over, "500 MB are not between {under} and {over} MB");
         assert_eq!(run(), (repriced.clone(), Some(price_mb_s)), "whatever the order of a hash map");
+    }
+
+    #[test]
+    fn a_burst_that_comes_by_end_is_counted_by_start_and_its_first_call_is_decided_at_once() {
+        // By end, as they come: the second to start is the last to end.
+        let burst = [(0, 10), (300, 500), (900, 10), (100, 1500)];
+        let (decider, mut shard) = shard(&[]);
+        let mut sorted = Shard::new(&decider, 0);
+        let (mut outcomes, mut position) = (Vec::new(), 0);
+        for i in 0..30 {
+            let mut executions = burst.map(|(start_ms, took_ms)| (i * 3 * MINUTE + start_ms, took_ms));
+            for (start_ms, took_ms) in executions {
+                let outcome = shard.receive(&[invocation("a", start_ms, took_ms)], None, position, &decider);
+                position += 1;
+                outcomes.push(outcome);
+            }
+            executions.sort_unstable();
+            for (start_ms, took_ms) in executions {
+                sorted.apply(&invocation("a", start_ms, took_ms), 0, &decider);
+            }
+        }
+        // What waits of the last burst comes out with whatever comes next.
+        let last = shard.receive(&[invocation("b", 100 * MINUTE, 0)], None, position, &decider);
+        assert_eq!((last.late, shard.order().held().len()), (0, 0));
+        let state = |shard: &Shard| shard.apps.get("a").map(|entry| entry.state.clone());
+        assert_eq!(state(&shard), state(&sorted));
+        assert!(outcomes.iter().all(|outcome| outcome.late + outcome.duplicates == 0));
+        let decided: Vec<_> = outcomes.iter().flat_map(|outcome| &outcome.decisions).collect();
+        assert_eq!((decided[0].version.position, decided[0].idle_since_ms), (0, 10));
+        assert!(decided.is_sorted_by_key(|decision| decision.version.position));
+    }
+
+    #[test]
+    fn what_comes_too_late_or_twice_is_counted_and_the_former_applied() {
+        let (decider, mut shard) = shard(&[]);
+        let with_id = |start_ms| Invocation { id: Some("i".into()), ..invocation("a", start_ms, 10) };
+        let mut receive = |invocation: &Invocation, position| {
+            let outcome = shard.receive(std::slice::from_ref(invocation), None, position, &decider);
+            (outcome.newest_end_ms.is_some(), outcome.late, outcome.duplicates)
+        };
+        assert_eq!(receive(&with_id(10 * MINUTE), 0), (true, 0, 0));
+        assert_eq!(receive(&with_id(10 * MINUTE), 1), (false, 0, 1));
+        assert_eq!(receive(&invocation("a", 9 * MINUTE, 3 * MINUTE), 2), (true, 1, 0));
+        let arrivals = &shard.apps.get("a").unwrap().state.arrivals;
+        assert_eq!((arrivals.last_end_ms, arrivals.idle_times), (12 * MINUTE, 0));
     }
 
     #[test]

@@ -122,8 +122,14 @@ impl Drive<'_> {
                 };
                 buffer.clear();
                 serde_json::to_writer(&mut buffer, &event)?;
-                let record =
-                    Record { topic, key: &function.app, payload: Some(&buffer), timestamp_ms: None, version: None };
+                let record = Record {
+                    topic,
+                    key: &function.app,
+                    payload: Some(&buffer),
+                    timestamp_ms: None,
+                    version: None,
+                    source: None,
+                };
                 if !producer.send(record, shutdown)? {
                     return Ok(());
                 }

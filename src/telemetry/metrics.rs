@@ -60,6 +60,12 @@ pub struct PipelineMetrics {
     pub skipped: Counter,
     /// Messages that became dead letters, by kind of reason.
     pub dead_letters: Family<Kind, Counter>,
+    /// Events written to the topic of keyed events.
+    pub keyed: Counter,
+    /// Executions that came too late to be put in order.
+    pub late: Counter,
+    /// Events that had come before.
+    pub duplicates: Counter,
     /// Decisions published.
     pub decisions: Counter,
     /// Apps forgotten.
@@ -83,6 +89,11 @@ impl PipelineMetrics {
             let help = "Messages about something else than an invocation, by the rules of their format";
             registry.register("skipped", help, own.skipped.clone());
             registry.register("dead_letters", "Messages that could not be read, by reason", own.dead_letters.clone());
+            let help = "Events keyed by app, where the input is not";
+            registry.register("keyed", help, own.keyed.clone());
+            let help = "Executions applied after one of their app that started later";
+            registry.register("late", help, own.late.clone());
+            registry.register("duplicates", "Events dropped because they had come before", own.duplicates.clone());
             registry.register("decisions", "Decisions published", own.decisions.clone());
             registry.register("tombstones", "Apps forgotten after long silence", own.tombstones.clone());
             registry.register("apps", "Apps in memory", own.apps.clone());

@@ -23,9 +23,14 @@ pub struct Record {
 
 /// Makes topics of one partition each.
 pub fn create(bootstrap: &str, topics: &[&str]) {
+    create_with(bootstrap, topics, 1);
+}
+
+/// Makes topics of so many partitions each.
+pub fn create_with(bootstrap: &str, topics: &[&str], partitions: i32) {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
-    let new: Vec<_> = topics.iter().map(|topic| NewTopic::new(topic, 1, TopicReplication::Fixed(1))).collect();
+    let new: Vec<_> = topics.iter().map(|topic| NewTopic::new(topic, partitions, TopicReplication::Fixed(1))).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for made in runtime.block_on(admin.create_topics(&new, &AdminOptions::new())).unwrap() {
         made.unwrap();
@@ -97,6 +102,11 @@ impl Writer {
 
     pub fn write(&self, topic: &str, key: &str, payload: &[u8]) {
         self.send(BaseRecord::to(topic).key(key.as_bytes()).payload(payload));
+    }
+
+    /// Writes a record of a time of its own.
+    pub fn write_at(&self, topic: &str, key: &str, payload: &[u8], timestamp_ms: i64) {
+        self.send(BaseRecord::to(topic).key(key.as_bytes()).payload(payload).timestamp(timestamp_ms));
     }
 
     /// Writes a record without a key, of a time of its own where that is given.

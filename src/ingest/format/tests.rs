@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::ingest::{self, Limits};
 
-const LIMITS: Limits = Limits { max_event_bytes: 262_144, max_future_ms: 300_000 };
+const LIMITS: Limits = Limits { max_event_bytes: 262_144, max_future_ms: 300_000, max_past_ms: 0 };
 
 /// A file of the published samples, or `None` with a clear line where it is absent.
 pub(super) fn sample(path: &str) -> Option<Vec<u8>> {

@@ -222,7 +222,7 @@ mod tests {
             "record":{"requestId":"r","metrics":{"durationMs":1}}}"#;
         let line = line("REPORT RequestId: r\tDuration: 1 ms");
         let other_group = line.replace("/aws/lambda/shop", "/my/logs");
-        let limits = Limits { max_event_bytes: 10_000, max_future_ms: 0 };
+        let limits = Limits { max_event_bytes: 10_000, max_future_ms: 0, max_past_ms: 0 };
         for (payload, key, expected) in [
             (line.as_str(), Some(&b"key"[..]), "shop"),
             (&other_group, None, "/my/logs"),
