@@ -111,12 +111,6 @@ impl Broker {
         Some(broker)
     }
 
-    /// The id of the broker's process.
-    pub fn process(&self) -> rustix::process::Pid {
-        let running = self.running.as_ref().unwrap_or_else(|| panic!("the broker is stopped"));
-        rustix::process::Pid::from_child(&running.java)
-    }
-
     /// What clients connect to: `127.0.0.1:PORT`. It stays the same over [`Broker::restart`].
     pub fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.port)
