@@ -14,7 +14,7 @@ const ROUNDS: i64 = 7;
 const EVENTS: usize = APPS * ROUNDS as usize;
 /// What the pipeline may take (MB): the state of all apps, 100,000 decisions that wait, and what was read ahead. The
 /// backlog alone would take some 1,000 MB in a client's memory.
-const BOUND_MB: f64 = 450.0;
+const BOUND_MB: f64 = 400.0;
 
 #[test]
 fn memory_stays_flat_while_the_control_topic_stalls() {

@@ -115,4 +115,11 @@ fn every_mechanism_works_and_mistakes_are_one_sentence() {
             hides_secrets(&printed);
         }
     }
+
+    // No refusal, as a broker of another kind may take its place: it is waited for, and the log says what may be wrong.
+    let plain = ["pipeline", "--bootstrap-servers", &secured.bootstrap];
+    let plain = Program::start(&plain);
+    wait_for("a word on the protocol", Duration::from_secs(30), || {
+        plain.logs().contains("security.protocol").then_some(())
+    });
 }

@@ -59,7 +59,8 @@ pub(super) fn options(kafka: &Kafka, defaults: &[(&str, &str)]) -> ClientConfig 
     for (option, value) in kafka.for_librdkafka() {
         config.set(option, value);
     }
-    config.set_log_level(RDKafkaLogLevel::Warning);
+    // Why a connection broke is information to librdkafka.
+    config.set_log_level(RDKafkaLogLevel::Info);
     config
 }
 
@@ -85,8 +86,8 @@ pub(super) fn unusable(kafka: &Kafka, error: KafkaError) -> Error {
     Error::Option { option, value, reason: kafka.without_secrets(&reason), hint }
 }
 
-/// Waits until a broker answers or it is time to end. Brokers that are down are waited for; that one refuses us, or that
-/// its certificate can't be trusted, is an error as long as no other one answers. Blocks.
+/// Waits until a broker answers or it is time to end. Brokers that are down are waited for; that one refuses us, or
+/// that its certificate can't be trusted, is an error as long as no other one answers. Blocks.
 pub(super) fn connect(kafka: &Kafka, shutdown: &Shutdown) -> Result<(), Error> {
     let context = Context::new(CONNECTING, kafka, ());
     let client: BaseConsumer<_> =
@@ -180,7 +181,8 @@ impl Health {
     }
 }
 
-/// The context of every client: passes librdkafka's own words on, and tokens to it. `T` is what the kind of client adds.
+/// The context of every client: passes librdkafka's own words on, and tokens to it. `T` is what the kind of client
+/// adds.
 #[derive(Debug)]
 pub(super) struct Context<T> {
     pub health: Health,
@@ -197,9 +199,7 @@ impl<T> Context<T> {
     /// Takes an error that librdkafka will retry by itself into account.
     pub(super) fn note(&self, error: &KafkaError, reason: &str) {
         use RDKafkaErrorCode as Code;
-        // librdkafka adds after how many milliseconds and in which state.
-        let reason = reason.rsplit_once(" (after ").map_or(reason, |(reason, _)| reason);
-        let reason = self.kafka.without_secrets(reason);
+        let reason = self.readable(reason);
         match error.rdkafka_error_code() {
             Some(Code::AllBrokersDown) => self.health.down(&reason),
             Some(Code::BrokerTransportFailure | Code::Resolve) => self.health.known().detail = Some(reason),
@@ -218,6 +218,14 @@ impl<T> Context<T> {
         }
     }
 
+    /// What librdkafka says, without secrets, its thread, and after how many milliseconds in which state it happened.
+    fn readable(&self, reason: &str) -> String {
+        let reason =
+            reason.strip_prefix("[thrd:").and_then(|rest| rest.split_once("]: ")).map_or(reason, |rest| rest.1);
+        let reason = reason.rsplit_once(" (after ").map_or(reason, |(reason, _)| reason);
+        self.kafka.without_secrets(reason)
+    }
+
     fn refused(&self, refusal: String) {
         self.health.known().refusal = Some(refusal.clone());
         // While connecting, `connect` says it, as an error.
@@ -231,7 +239,16 @@ impl<T: Send + Sync + 'static> ClientContext for Context<T> {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        debug!(target: "librdkafka", ?level, facility, "{}", self.kafka.without_secrets(message));
+        let mut message = self.readable(message);
+        debug!(target: "librdkafka", ?level, facility, "{message}");
+        // A connection broke. Mostly there is no error of its own about it, only that all brokers are down.
+        if facility == "FAIL" {
+            // What a listener for TLS does with anything else.
+            if self.health.0.purpose == CONNECTING && message.contains("Disconnected") {
+                message.push_str(" (is kafka.security.protocol that of this listener?)");
+            }
+            self.health.known().detail = Some(message);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -1,5 +1,5 @@
-//! The token of SASL OAUTHBEARER. Getting one is left to whoever deploys Pilotlight, as Kubernetes, Vault and the like do:
-//! by writing it to a file, which is read again whenever librdkafka wants a fresh one (at 80 % of its life).
+//! The token of SASL OAUTHBEARER. Getting one is left to what runs beside Pilotlight, such as Kubernetes or Vault: it
+//! writes the token to a file, which is read again whenever librdkafka wants a fresh one (at 80 % of its life).
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -44,4 +44,29 @@ pub(super) fn token(kafka: &Kafka) -> Result<OAuthToken, String> {
 fn claims(token: &str) -> Option<Claims> {
     let payload = token.split('.').nth(1)?;
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_tells_its_name_and_its_end() {
+        let token_of = |text: &str| {
+            let kafka: Kafka = toml::from_str(&format!("sasl.oauthbearer.token = '{text}'")).unwrap();
+            token(&kafka).map(|token| (token.principal_name, token.lifetime_ms))
+        };
+        let web_token = |claims: &str| format!("e30.{}.x", URL_SAFE_NO_PAD.encode(claims));
+        let hour_ago = now_ms() / 1000 - 3600;
+        let in_an_hour = hour_ago + 7200;
+        let claims = format!(r#"{{"sub":"shop","exp":{in_an_hour}}}"#);
+        assert_eq!(token_of(&web_token(&claims)), Ok(("shop".to_owned(), in_an_hour * 1000)));
+        let expired = token_of(&web_token(&format!(r#"{{"exp":{hour_ago}}}"#)));
+        assert_eq!(expired, Err("the token has expired".to_owned()));
+        let (name, lifetime_ms) = token_of("opaque").unwrap();
+        assert_eq!(name, "pilotlight");
+        assert!(lifetime_ms > now_ms());
+        let none = token(&Kafka::default()).map(drop).unwrap_err();
+        assert!(none.ends_with("set kafka.sasl.oauthbearer.token.file to a file that holds one"), "{none}");
+    }
 }

@@ -43,9 +43,7 @@ pub fn ensure(kafka: &Kafka, topics: &Topics, shutdown: &Shutdown) -> Result<(),
     }
     if kafka.mechanism() == "OAUTHBEARER" {
         // rdkafka's admin client never asks for a token.
-        warn!(
-            "topics are not created over OAUTHBEARER: create those that are missing (topics.create = false silences this)"
-        );
+        warn!("topics are not created over OAUTHBEARER: create those that are missing, and set topics.create = false");
         return Ok(());
     }
     let context = client::Context::new("creating topics", kafka, ());
