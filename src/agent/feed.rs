@@ -1,10 +1,10 @@
 //! Reads the control topic from its beginning, and goes on from there.
 
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Headers};
+use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::{info, warn};
 
 use crate::bus::{self, TableConsumer};
@@ -21,17 +21,16 @@ fn version(message: &BorrowedMessage<'_>) -> Option<Version> {
     Some(Version { epoch: epoch.parse().ok()?, position: position.parse().ok()? })
 }
 
-/// Starts the reading thread.
-pub(super) fn start(settings: &Settings, node: Node, shutdown: Shutdown) -> Result<JoinHandle<()>, bus::Error> {
+/// Starts reading. It ends by itself only where no decision will ever come: brokers refuse us, or no client can be made.
+pub(super) fn start(
+    settings: &Settings,
+    node: Node,
+    shutdown: Shutdown,
+) -> Result<JoinHandle<Result<(), bus::Error>>, bus::Error> {
     let mut consumer = TableConsumer::open(&settings.kafka, &settings.topics.decisions)?;
-    let tokio = tokio::runtime::Handle::current();
     let settings = settings.clone();
-    Ok(std::thread::spawn(move || {
-        // Commands become tasks.
-        let _entered = tokio.enter();
-        if let Err(error) = bus::ensure(&settings.kafka, &settings.topics, &shutdown) {
-            warn!("{error}");
-        }
+    Ok(spawn_blocking(move || {
+        bus::ensure(&settings.kafka, &settings.topics, &shutdown)?;
         let mut caught_up = false;
         while !shutdown.is_requested() {
             node.set_feed_connected(consumer.health().is_connected());
@@ -66,5 +65,6 @@ pub(super) fn start(settings: &Settings, node: Node, shutdown: Shutdown) -> Resu
                 node.begin();
             }
         }
+        Ok(())
     }))
 }

@@ -87,15 +87,19 @@ impl Agent {
 
     /// Runs until it is time to end; then lets running executions finish for a moment and ends every runtime.
     pub async fn run(self, mut shutdown: Shutdown) -> Result<(), Error> {
-        let feed = feed::start(&self.settings, self.node.clone(), shutdown.clone())?;
+        let mut feed = feed::start(&self.settings, self.node.clone(), shutdown.clone())?;
         let node = Arc::new(self.node);
-        tokio::select! {
-            () = node.run() => {}
-            () = shutdown.requested() => {}
-        }
+        let fed = tokio::select! {
+            () = node.run() => None,
+            () = shutdown.requested() => None,
+            fed = &mut feed => Some(fed),
+        };
         node.close().await;
-        let _ = tokio::task::spawn_blocking(move || feed.join()).await;
-        Ok(())
+        let fed = match fed {
+            Some(fed) => fed,
+            None => feed.await,
+        };
+        fed.unwrap_or(Ok(())).map_err(Error::Bus)
     }
 }
 

@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 
 use crate::config::Kafka;
 
-use super::client::{self, Health};
+use super::client;
 use super::consumer::{READING, handle, positions};
 use super::{Change, Error, Position};
 
@@ -51,8 +51,11 @@ impl CommittingConsumer {
     pub fn join(kafka: &Kafka, group: &str, topics: &[&str]) -> Result<Self, Error> {
         let mut options = client::options(kafka, &READING);
         options.set("group.id", group).set("enable.auto.commit", "false");
-        let context = client::Context { health: Health::new("keying events", kafka), own: Changed::default() };
-        let consumer: BaseConsumer<_> = options.create_with_context(context).map_err(Error::Client)?;
+        let context = client::Context::new("keying events", kafka, Changed::default());
+        let consumer: BaseConsumer<_> =
+            options.create_with_context(context).map_err(|error| client::unusable(kafka, error))?;
+        // Serves the request for a token, if there is one.
+        drop(consumer.poll(Duration::ZERO));
         consumer.subscribe(topics).map_err(|source| Error::Subscribe { topic: topics.join(", "), source })?;
         Ok(Self { consumer, asked: Cell::new(Instant::now()) })
     }
@@ -67,7 +70,7 @@ impl CommittingConsumer {
         match self.consumer.poll(timeout) {
             None => Ok(None),
             Some(Ok(message)) => Ok(Some(message)),
-            Some(Err(error)) => handle(health, error).map(|()| None),
+            Some(Err(error)) => handle(self.consumer.context(), error).map(|()| None),
         }
     }
 

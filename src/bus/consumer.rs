@@ -44,7 +44,7 @@ pub enum Change {
 }
 
 /// For catching up fast without adding more than 50 ms when little happens (measured: docs/benchmarks.md).
-pub(super) const READING: [(&str, &str); 8] = [
+pub(super) const READING: [(&str, &str); 9] = [
     ("enable.auto.commit", "false"),
     ("auto.offset.reset", "earliest"),
     ("partition.assignment.strategy", "cooperative-sticky"),
@@ -52,8 +52,10 @@ pub(super) const READING: [(&str, &str); 8] = [
     ("fetch.min.bytes", "100000"),
     ("fetch.wait.max.ms", "50"),
     ("queued.min.messages", "1000000"),
-    // Per partition; bounds what waits in memory.
+    // Of all partitions together, as they share one queue: bounds what waits in memory. On top comes an answer that was
+    // under way, of any number of partitions, from each broker.
     ("queued.max.messages.kbytes", "4096"),
+    ("fetch.max.bytes", "16777216"),
 ];
 
 /// Changes of ownership that were not followed yet.
@@ -114,8 +116,11 @@ impl GroupConsumer {
     pub fn join(kafka: &Kafka, group: &str, topics: &[&str]) -> Result<Self, Error> {
         let mut options = client::options(kafka, &READING);
         options.set("group.id", group);
-        let context = client::Context { health: Health::new("reading events", kafka), own: Ownership::default() };
-        let consumer: BaseConsumer<_> = options.create_with_context(context).map_err(Error::Client)?;
+        let context = client::Context::new("reading events", kafka, Ownership::default());
+        let consumer: BaseConsumer<_> =
+            options.create_with_context(context).map_err(|error| client::unusable(kafka, error))?;
+        // Serves the request for a token, if there is one; messages there are none before the subscription.
+        drop(consumer.poll(Duration::ZERO));
         consumer.subscribe(topics).map_err(|source| Error::Subscribe { topic: topics.join(", "), source })?;
         let consumer = Self { consumer, asked: Cell::new(Instant::now()) };
         consumer.health().ask(consumer.consumer.client(), Duration::from_secs(2));
@@ -138,7 +143,7 @@ impl GroupConsumer {
         match self.consumer.poll(timeout) {
             None => Ok(None),
             Some(Ok(message)) => Ok(Some(message)),
-            Some(Err(error)) => handle(self.health(), error).map(|()| None),
+            Some(Err(error)) => handle(self.consumer.context(), error).map(|()| None),
         }
     }
 
@@ -201,13 +206,13 @@ impl Drop for GroupConsumer {
     }
 }
 
-pub(super) fn handle(health: &Health, error: KafkaError) -> Result<(), Error> {
+pub(super) fn handle<T>(context: &client::Context<T>, error: KafkaError) -> Result<(), Error> {
     match &error {
         KafkaError::MessageConsumptionFatal(_) => return Err(Error::Fatal(error)),
         KafkaError::MessageConsumption(RDKafkaErrorCode::UnknownTopicOrPartition) => {
             warn!("an input topic does not exist: {error}; waiting for it (input.topics)");
         }
-        _ => client::note(health, &error, &error.to_string()),
+        _ => context.note(&error, &error.to_string()),
     }
     Ok(())
 }
@@ -228,8 +233,10 @@ impl TableConsumer {
         let mut options = client::options(kafka, &READING);
         // Never used, but librdkafka wants one for assigning; never the user's, which is a pipeline's.
         options.set("group.id", "pilotlight-table").set("enable.partition.eof", "true");
-        let context = client::Context { health: Health::new("reading decisions", kafka), own: () };
-        let consumer = options.create_with_context(context).map_err(Error::Client)?;
+        let context = client::Context::new("reading decisions", kafka, ());
+        let consumer: BaseConsumer<_> =
+            options.create_with_context(context).map_err(|error| client::unusable(kafka, error))?;
+        drop(consumer.poll(Duration::ZERO));
         let asked = Instant::now() - Duration::from_secs(60);
         Ok(Self { consumer, topic: topic.to_owned(), partitions: 0, caught_up: Default::default(), asked })
     }
@@ -258,7 +265,7 @@ impl TableConsumer {
                 self.caught_up.insert(partition);
                 Ok(None)
             }
-            Some(Err(error)) => handle(self.health(), error).map(|()| None),
+            Some(Err(error)) => handle(self.consumer.context(), error).map(|()| None),
         }
     }
 

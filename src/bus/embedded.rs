@@ -5,7 +5,7 @@
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 
-use crate::config::Settings;
+use crate::config::{Kafka, Settings};
 
 use super::Error;
 
@@ -32,8 +32,7 @@ impl Embedded {
     }
 
     fn point(&mut self, settings: &mut Settings) {
-        settings.kafka.0.clear();
-        settings.kafka.0.insert("bootstrap.servers".to_owned(), self.bootstrap_servers());
+        settings.kafka = Kafka::at(self.bootstrap_servers());
         settings.input.topics = vec![settings.topics.invocations.clone()];
         // There is nothing to create and no admin interface to ask.
         settings.topics.create = false;

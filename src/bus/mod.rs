@@ -4,6 +4,7 @@ mod client;
 mod committing;
 mod consumer;
 mod embedded;
+mod oauth;
 mod producer;
 #[cfg(feature = "avro")]
 mod schema_registry;
@@ -38,6 +39,14 @@ pub enum Error {
     /// A client that could not be made.
     #[error("no Kafka client could be made: {0}; check the [kafka] section")]
     Client(KafkaError),
+    /// Brokers that refuse us, or that we can't trust.
+    #[error("Kafka at {servers} can't be used: {refusal}")]
+    Refused {
+        /// The brokers.
+        servers: String,
+        /// Why, and what to check.
+        refusal: String,
+    },
     /// A subscription or assignment that was refused.
     #[error("topic {topic} can't be read: {source}")]
     Subscribe {

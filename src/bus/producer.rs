@@ -109,8 +109,9 @@ pub struct Producer(Arc<ThreadedProducer<client::Context<Deliveries>>>);
 impl Producer {
     /// Opens a producer. Returns at once, whether a broker answers or not.
     pub fn open(kafka: &Kafka, purpose: &'static str) -> Result<Self, Error> {
-        let context = client::Context { health: Health::new(purpose, kafka), own: Deliveries::default() };
-        let producer = client::options(kafka, &WRITING).create_with_context(context).map_err(Error::Client)?;
+        let context = client::Context::new(purpose, kafka, Deliveries::default());
+        let producer = client::options(kafka, &WRITING).create_with_context(context);
+        let producer = producer.map_err(|error| client::unusable(kafka, error))?;
         Ok(Self(Arc::new(producer)))
     }
 

@@ -34,15 +34,22 @@ impl Topics {
     }
 }
 
-/// Creates those topics that are missing and warns of those that are not as they should be; retries until a broker
-/// answers or it is time to end. Blocks.
+/// Waits for a broker; then creates those topics that are missing and warns of those that are not as they should be,
+/// retrying until it is done or it is time to end. A broker that refuses us is an error at once. Blocks.
 pub fn ensure(kafka: &Kafka, topics: &Topics, shutdown: &Shutdown) -> Result<(), Error> {
+    client::connect(kafka, shutdown)?;
     if !topics.create {
         return Ok(());
     }
-    let health = client::Health::new("creating topics", kafka);
-    let context = client::Context { health: health.clone(), own: () };
-    let admin = client::options(kafka, &[]).create_with_context(context).map_err(Error::Client)?;
+    if kafka.mechanism() == "OAUTHBEARER" {
+        // rdkafka's admin client never asks for a token.
+        warn!("topics are not created over OAUTHBEARER: create those that are missing, and set topics.create = false");
+        return Ok(());
+    }
+    let context = client::Context::new("creating topics", kafka, ());
+    let health = context.health.clone();
+    let admin: AdminClient<_> =
+        client::options(kafka, &[]).create_with_context(context).map_err(|error| client::unusable(kafka, error))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -54,6 +54,10 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
         let routes = agent.routes().merge(server::routes(site));
         let serving = tokio::spawn(server::serve(listener, routes, shutdown.clone()));
         let result = agent.run(shutdown).await;
+        if result.is_err() {
+            // Nobody has told it to end.
+            serving.abort();
+        }
         finish_serving(serving).await;
         info!("agent ended");
         Ok(result?)

@@ -80,7 +80,7 @@ impl Report {
         let options = settings.kafka.shown().filter(|(option, _)| *option != "bootstrap.servers");
         Self {
             bootstrap_servers: settings.kafka.bootstrap_servers().to_owned(),
-            kafka_options: options.map(|(option, value)| (option.to_owned(), value.to_owned())).collect(),
+            kafka_options: options.map(|(option, value)| (option.to_owned(), value)).collect(),
             reads: settings.input.topics.clone(),
             group: settings.input.group.clone(),
             keys_on: (!settings.input.keyed_by_app).then(|| settings.topics.invocations.clone()),

@@ -70,6 +70,10 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
         let running = tokio::task::spawn_blocking(move || pipeline.run(&shutdown));
         // However the pipeline ends, the process ends with it.
         let result = running.await.context("the pipeline's thread broke off")?;
+        if result.is_err() {
+            // Nobody has told it to end.
+            serving.abort();
+        }
         finish_serving(serving).await;
         info!("pipeline ended");
         Ok(result?)

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
+use super::kafka::is_secret;
 use super::{Error, Settings};
 
 /// `config/default.toml`, as built in.
@@ -56,9 +57,20 @@ fn read(file: Option<&Path>) -> Result<Option<(Table, String)>, Error> {
         }
         Err(source) => return Err(Error::Unreadable { path: shown, source }),
     };
-    let table = toml::from_str(&text)
-        .map_err(|error| Error::NotToml { path: shown.clone(), message: error.to_string().trim().to_owned() })?;
+    let table = toml::from_str(&text).map_err(|error: toml::de::Error| Error::NotToml {
+        path: shown.clone(),
+        message: format!("{}{}", place(&text, &error), error.message().replace('\n', "; ")),
+    })?;
     Ok(Some((table, format!("'{shown}'"))))
+}
+
+/// Where the error is, without the line itself: it may hold a password.
+fn place(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    before.map_or(String::new(), |before| {
+        let column = before.chars().rev().take_while(|char| *char != '\n').count() + 1;
+        format!("line {}, column {column}: ", before.matches('\n').count() + 1)
+    })
 }
 
 /// Checks that every key of `table` is one of `defaults`.
@@ -95,7 +107,7 @@ fn set(settings: &mut Table, defaults: &Table, path: &str, text: &str, origin: &
     }
     let bad = |expected: &str| Error::BadValue {
         key: path.to_owned(),
-        found: format!("'{text}' in {origin}"),
+        found: if is_secret(path) { format!("hidden, in {origin}") } else { format!("'{text}' in {origin}") },
         expected: expected.to_owned(),
     };
     let value = match default {
@@ -118,6 +130,10 @@ fn set(settings: &mut Table, defaults: &Table, path: &str, text: &str, origin: &
     let (sections, name) = path.rsplit_once('.').unwrap_or(("", path));
     for section in sections.split('.').filter(|section| !section.is_empty()) {
         let inner = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+        if name == "file" && free && !inner.is_table() {
+            // An option of Kafka whose value is in a file now, and was written out in a layer below.
+            *inner = Value::Table(Table::new());
+        }
         let Value::Table(inner) = inner else { return Err(bad("one value, not a section")) };
         table = inner;
     }
@@ -218,10 +234,7 @@ mod tests {
         std::fs::write(&path, file).unwrap();
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let flags: Vec<_> = flags.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
-        let settings = merge(Some(path.path()), environment, &flags).and_then(|settings| {
-            settings.check()?;
-            Ok(settings)
-        });
+        let settings = merge(Some(path.path()), environment, &flags).and_then(|settings| settings.complete());
         settings.map_err(|error| error.to_string().replace(&path.path().display().to_string(), "FILE"))
     }
 
@@ -245,6 +258,35 @@ mod tests {
     fn variables_reach_librdkafka_too() {
         let settings = load("", &[("PILOTLIGHT__KAFKA__SECURITY_PROTOCOL", "SSL")], &[]).unwrap();
         assert_eq!(settings.kafka.get("security.protocol"), Some("SSL"));
+    }
+
+    #[test]
+    fn secrets_come_from_any_layer_and_appear_in_no_error() {
+        let secret = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(secret.path(), "from the file\n").unwrap();
+        let path = secret.path().to_str().unwrap();
+        let in_file = format!("[kafka]\nsasl.password = {{ file = '{path}' }}");
+        let password = |settings: Settings| settings.kafka.get("sasl.password").unwrap().to_owned();
+        assert_eq!(password(load(&in_file, &[], &[]).unwrap()), "from the file");
+        for variable in ["PILOTLIGHT__KAFKA__SASL_PASSWORD", "PILOTLIGHT__KAFKA__SASL__PASSWORD"] {
+            assert_eq!(password(load(&in_file, &[(variable, "hush")], &[]).unwrap()), "hush");
+        }
+        let variable = ("PILOTLIGHT__KAFKA__SASL_PASSWORD_FILE", path);
+        assert_eq!(password(load("[kafka]\nsasl.password = 'hush'", &[variable], &[]).unwrap()), "from the file");
+
+        let hush = [("PILOTLIGHT__KAFKA__SASL_PASSWORD", "hush")];
+        for (file, environment) in [
+            ("[kafka]\nsasl.password = hush", &[][..]),
+            ("[kafka]\nsasl.password = 'hush", &[]),
+            ("[kafka]\nsasl.password = 'hush'\nsasl.password = 'hush'", &[]),
+            ("[kafka]\nsasl = 'x'", &hush),
+            ("[kafka]\nsasl.password = 'hush'\n[input]\nmax_event_bytes = 'x'", &[]),
+            ("[kafka]\nsasl.password = 'hush'\nsasl.username.file = '/nowhere'", &[]),
+        ] {
+            let error = load(file, environment, &[]).unwrap_err();
+            assert!(!error.contains("hush"), "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
     }
 
     #[test]

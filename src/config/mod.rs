@@ -21,7 +21,7 @@ pub use agent::{Agent, RuntimeKind};
 pub use checkpoint::Checkpoint;
 pub use duration::{Millis, parse_ms, show_ms};
 pub use input::{Input, Source};
-pub use kafka::Kafka;
+pub use kafka::{Kafka, TOKEN, is_secret, read_secret};
 pub use layers::{DEFAULTS, nearest};
 pub use policy::PolicySettings;
 pub use publish::Publish;
@@ -101,9 +101,14 @@ impl Settings {
         // What is not Unicode is none of ours.
         let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
         let environment = std::env::vars_os().filter_map(text);
-        let settings = layers::merge(file, environment, flags)?;
-        settings.check()?;
-        Ok(settings)
+        layers::merge(file, environment, flags)?.complete()
+    }
+
+    /// With what stands in files of its own, and checked.
+    fn complete(mut self) -> Result<Self, Error> {
+        self.kafka.read_files()?;
+        self.check()?;
+        Ok(self)
     }
 
     /// The same settings for a workload that runs `speed` times as fast as its own clock: all times that belong to the

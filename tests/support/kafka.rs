@@ -6,6 +6,8 @@
 //! broker.stop(); // as a crash does: SIGKILL
 //! broker.restart(); // same port, same data
 //! ```
+//!
+//! [`Broker::start_secured`] starts one with a second listener, over TLS and with sign-in.
 
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
@@ -34,7 +36,24 @@ pub struct Broker {
     /// Holds `server.properties`, `data/` and `broker.log`.
     folder: TempDir,
     running: Option<Running>,
+    secured: Option<Secured>,
 }
+
+/// A listener over TLS that wants a sign-in: as [`USER`] with [`PASSWORD`], or with an unsigned token.
+#[derive(Debug, Clone)]
+pub struct Secured {
+    /// What clients connect to.
+    pub bootstrap: String,
+    /// The certificate that clients have to trust.
+    pub certificate: PathBuf,
+    /// Another one of the same name.
+    pub wrong_certificate: PathBuf,
+}
+
+/// Who may sign in at a secured listener.
+pub const USER: &str = "pilotlight-test";
+/// Their password.
+pub const PASSWORD: &str = "orange-Tulip_7719";
 
 /// The broker's process, and one that ends it should this test process die without dropping the [`Broker`].
 struct Running {
@@ -54,13 +73,40 @@ impl Broker {
     /// Returns `None`, after one line that says why, where Kafka or Java is missing and may not be installed; with
     /// `PILOTLIGHT_TEST_NOTHING_SKIPPED` set that is a panic. So is a broker that is not usable within 60 s.
     pub fn start() -> Option<Broker> {
+        Self::start_with(|_, _| None)
+    }
+
+    /// Like [`Broker::start`], with a second listener: SASL_SSL, with SCRAM, PLAIN and OAUTHBEARER. Takes some seconds
+    /// more, most of them for certificates.
+    pub fn start_secured() -> Option<Broker> {
+        Self::start_with(|kafka, folder| Some(kafka.secure(folder)))
+    }
+
+    /// The listener of [`Broker::start_secured`].
+    pub fn secured(&self) -> &Secured {
+        self.secured.as_ref().unwrap_or_else(|| panic!("this broker has no secured listener"))
+    }
+
+    fn start_with(secure: impl FnOnce(&Kafka, &Path) -> Option<(Secured, String)>) -> Option<Broker> {
         let kafka = kafka()?;
         let folder =
             TempDir::with_prefix("pilotlight-kafka-").unwrap_or_else(|error| panic!("no temporary folder: {error}"));
         let port = free_port_pair();
-        copy_folder(&kafka.home.join("formatted"), &folder.path().join("data"));
-        write(&folder.path().join("server.properties"), &properties(port, folder.path()));
-        let mut broker = Broker { kafka, port, folder, running: None };
+        let properties_path = folder.path().join("server.properties");
+        let properties = properties(port, folder.path());
+        let secured = match secure(kafka, folder.path()) {
+            Some((secured, more)) => {
+                write(&properties_path, &with_listener(&properties, &secured, &more));
+                kafka.format_with_users(&properties_path);
+                Some(secured)
+            }
+            None => {
+                copy_folder(&kafka.home.join("formatted"), &folder.path().join("data"));
+                write(&properties_path, &properties);
+                None
+            }
+        };
+        let mut broker = Broker { kafka, port, folder, running: None, secured };
         broker.restart();
         Some(broker)
     }
@@ -163,6 +209,74 @@ impl Kafka {
         }
         command
     }
+}
+
+impl Kafka {
+    /// Certificates in `folder`, and the properties of a listener that uses them.
+    fn secure(&self, folder: &Path) -> (Secured, String) {
+        let certificate = |name: &str| {
+            let (store, certificate) = (folder.join(format!("{name}.p12")), folder.join(format!("{name}.pem")));
+            let common = ["-alias", "broker", "-storetype", "PKCS12", "-storepass", STORE_PASSWORD, "-keystore"];
+            let keytool = |arguments: &[&str]| {
+                let mut command = Command::new("keytool");
+                run(command.arg(arguments[0]).args(common).arg(&store).args(&arguments[1..]))
+            };
+            let names = ["-dname", "CN=127.0.0.1", "-ext", "SAN=ip:127.0.0.1", "-ext", "bc=ca:true"];
+            keytool(&[&["-genkeypair", "-keyalg", "EC", "-validity", "2"], &names[..]].concat());
+            let pem = keytool(&["-exportcert", "-rfc"]);
+            write(&certificate, &pem);
+            certificate
+        };
+        let secured = Secured {
+            bootstrap: format!("127.0.0.1:{}", free_port_pair()),
+            certificate: certificate("broker"),
+            wrong_certificate: certificate("another"),
+        };
+        let login = "org.apache.kafka.common.security";
+        let properties = format!(
+            "sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512,PLAIN,OAUTHBEARER
+listener.name.secured.ssl.keystore.type=PKCS12
+listener.name.secured.ssl.keystore.location={}
+listener.name.secured.ssl.keystore.password={STORE_PASSWORD}
+listener.name.secured.scram-sha-256.sasl.jaas.config={login}.scram.ScramLoginModule required;
+listener.name.secured.scram-sha-512.sasl.jaas.config={login}.scram.ScramLoginModule required;
+listener.name.secured.plain.sasl.jaas.config={login}.plain.PlainLoginModule required user_{USER}=\"{PASSWORD}\";
+listener.name.secured.oauthbearer.sasl.jaas.config={login}.oauthbearer.OAuthBearerLoginModule required \
+unsecuredLoginStringClaim_sub=\"broker\";
+",
+            folder.join("broker.p12").display()
+        );
+        (secured, properties)
+    }
+
+    /// Formats the data folder, with [`USER`] among the users that SCRAM knows.
+    fn format_with_users(&self, properties: &Path) {
+        let user = |mechanism: &str| format!("{mechanism}=[name={USER},password={PASSWORD}]");
+        let mut command = self.java();
+        // A cluster id is any 16 bytes in base64.
+        command.args(["-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format"]);
+        command.args(["--cluster-id", "cGlsb3RsaWdodC10ZXN0cw", "--config"]).arg(properties);
+        command.args(["--add-scram", &user("SCRAM-SHA-256"), "--add-scram", &user("SCRAM-SHA-512")]);
+        run(&mut command);
+    }
+}
+
+const STORE_PASSWORD: &str = "keeps-no-secret";
+
+/// `properties` with one more listener.
+fn with_listener(properties: &str, secured: &Secured, more: &str) -> String {
+    let with = properties.replace("listeners=", &format!("listeners=SECURED://{},", secured.bootstrap));
+    let map = "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURED:SASL_SSL";
+    format!("{with}inter.broker.listener.name=PLAINTEXT\n{map}\n{more}")
+}
+
+/// Runs a command to its end and returns what it printed on stdout; panics with all of it where it fails.
+fn run(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} failed ({}):\n{stdout}{stderr}", output.status);
+    stdout
 }
 
 /// Kafka, fetched at the first call of this process. `None` where it is missing and may not be installed.

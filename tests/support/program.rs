@@ -132,6 +132,16 @@ impl Program {
         (status.code(), self.logs())
     }
 
+    /// The memory of its process that is resident now and at most so far (MB).
+    pub fn resident_mb(&self) -> (f64, f64) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let field = |name: &str| -> f64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
+        };
+        (field("VmRSS:"), field("VmHWM:"))
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
