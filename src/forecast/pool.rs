@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
-use super::{Forecast, forecast};
+use super::{Forecast, forecast, fresh};
 
 /// Series per worker that may wait; beyond that [`ForecastPool::submit`] waits itself.
 const QUEUE_PER_WORKER: usize = 64;
@@ -45,7 +45,7 @@ impl ForecastPool {
     /// # Errors
     /// Where the system refuses a thread.
     pub fn new(workers: usize) -> Result<Self, Error> {
-        Self::with(workers, forecast)
+        Self::with(workers, |idle_ms| forecast(fresh(idle_ms)))
     }
 
     fn with(workers: usize, work: Work) -> Result<Self, Error> {
@@ -61,7 +61,8 @@ impl ForecastPool {
         Ok(pool)
     }
 
-    /// Has the next idle time forecast from these (ms, oldest first). Blocks while the queue is full.
+    /// Has the next idle time forecast from these (ms, oldest first), or from what is not stale of them. Blocks while the
+    /// queue is full.
     pub fn submit(&self, idle_ms: Vec<f64>) -> Pending {
         let slot = Arc::new(Slot::default());
         let job = Job { idle_ms, answer: Answer { slot: Arc::clone(&slot), forecast: None } };
@@ -153,7 +154,7 @@ mod tests {
             let pool = ForecastPool::new(workers).unwrap();
             let pending: Vec<Pending> = all_kinds().into_iter().map(|series| pool.submit(series)).collect();
             for (series, pending) in all_kinds().iter().zip(pending) {
-                assert_eq!(pending.wait(), forecast(series));
+                assert_eq!(pending.wait(), forecast(fresh(series)));
             }
         }
     }

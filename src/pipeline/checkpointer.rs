@@ -100,6 +100,11 @@ impl<'a> Checkpointer<'a> {
         &self.owned
     }
 
+    /// Their shards.
+    pub(super) fn shards(&mut self) -> impl Iterator<Item = &mut Shard> {
+        self.owned.iter_mut().map(|owned| &mut owned.shard)
+    }
+
     /// A partition, if it is owned.
     pub(super) fn get(&mut self, topic: &str, partition: i32) -> Option<&mut Partition> {
         let is_it = |owned: &Partition| owned.position.partition == partition && owned.position.topic == topic;

@@ -23,6 +23,7 @@ use tracing::{debug, info, warn};
 use crate::bus::{self, Change, GroupConsumer, Producer, Record, SOURCE_HEADER};
 use crate::checkpoint::StoreError;
 use crate::config::{self, Settings, Source};
+use crate::forecast::{self, ForecastPool};
 use crate::ingest::order::SourcePosition;
 use crate::ingest::{self, DeadLetter, Format, Invocations, Origin};
 use crate::model::{Decision, Version, now_ms};
@@ -34,10 +35,12 @@ use checkpointer::Checkpointer;
 
 use keying::Keying;
 use reading::{Reader, header, received_ms};
-pub use shard::{Decider, Outcome, Repriced, Shard};
+pub use shard::{Decider, Later, Outcome, Repriced, Shard};
 
 /// A batch ends after so many messages,
 const BATCH_MESSAGES: usize = 10_000;
+/// Threads that forecast while a batch is read.
+const FORECAST_WORKERS: usize = 2;
 /// or after so long.
 const BATCH_TIME: Duration = Duration::from_millis(50);
 
@@ -63,6 +66,9 @@ pub enum Error {
     /// What was found there is none that this version may overrule.
     #[error("{0}")]
     Refused(String),
+    /// No threads for forecasts.
+    #[error(transparent)]
+    Forecasts(#[from] forecast::pool::Error),
     /// No thread for writing checkpoints.
     #[error("no thread can be started: {0}")]
     Thread(std::io::Error),
@@ -167,10 +173,13 @@ impl Pipeline {
     }
 
     /// Runs until it is time to end. Blocks; give it a thread.
-    pub fn run(self, shutdown: &Shutdown) -> Result<(), Error> {
+    pub fn run(mut self, shutdown: &Shutdown) -> Result<(), Error> {
         bus::ensure(&self.settings.kafka, &self.settings.topics, shutdown)?;
         if shutdown.is_requested() {
             return Ok(());
+        }
+        if self.decider.policy.forecasts() {
+            self.decider = self.decider.forecasting_with(ForecastPool::new(FORECAST_WORKERS)?);
         }
         let partitions = Checkpointer::open(&self.settings, &self.decider, &self.checkpoint_metrics)?;
         let producer = Producer::open(&self.settings.kafka, "publishing decisions")?;
@@ -259,10 +268,17 @@ impl Run<'_> {
                 break;
             }
         }
+        self.settle()?;
         self.partitions.step(self.producer);
         self.report();
         // A decision that never arrives would be missing until the next one: better to end, and to begin anew.
         self.producer.take_failures().map_or(Ok(()), |(_, error)| Err(error.into()))
+    }
+
+    /// Publishes the decisions that waited for forecasts, which were made while the batch was read.
+    fn settle(&mut self) -> Result<(), Error> {
+        let later: Vec<_> = self.partitions.shards().flat_map(|shard| shard.settle(&self.pipeline.decider)).collect();
+        later.iter().try_for_each(|later| self.publish(&later.decision, later.timestamp_ms))
     }
 
     fn one_message(&mut self, message: &BorrowedMessage<'_>) -> Result<(), Error> {
@@ -296,6 +312,7 @@ impl Run<'_> {
         let shard = &mut partition.shard;
         // A record that tells nothing can still end the waiting of others.
         let outcome = shard.receive(&invocations, received_ms, message.offset(), decider);
+        let timestamp_ms = outcome.timestamp_ms(received_ms);
         let (mut forgotten, mut repriced) = (Vec::new(), None);
         if outcome.newest_end_ms.is_some() {
             forgotten = shard.forget_silent(decider);
@@ -303,12 +320,11 @@ impl Run<'_> {
             partition.wanted |= shard.stretch_ends(decider);
         }
         let version = shard.version(message.offset());
-        // The events' time, so that a record that is published again is the same to the byte; but none that the broker
-        // could find too far ahead, having taken the message itself.
-        let newest_end_ms = outcome.newest_end_ms.unwrap_or(i64::MAX);
-        let timestamp_ms = received_ms.map_or(newest_end_ms, |received_ms| newest_end_ms.min(received_ms));
         self.batch.late += outcome.late;
         self.batch.duplicates += outcome.duplicates;
+        for later in &outcome.later {
+            self.publish(&later.decision, later.timestamp_ms)?;
+        }
         for decision in &outcome.decisions {
             self.publish(decision, timestamp_ms)?;
         }
@@ -419,6 +435,7 @@ impl Run<'_> {
     /// Takes over what the group gave and lets go of what it took.
     fn follow_ownership(&mut self) -> Result<(), Error> {
         for change in self.consumer.changes() {
+            self.settle()?;
             let (verb, changed) = match &change {
                 Change::Gained(gained) => {
                     self.partitions.gain(gained, self.consumer, self.shutdown)?;

@@ -62,12 +62,13 @@ impl Shard {
     }
 
     fn columns(&mut self, columns: &mut impl Columns) {
-        // Epoch and apps stand elsewhere.
+        // Epoch and apps stand elsewhere; nothing is awaited when it is saved.
         let Self {
             epoch: _,
             order,
             planner,
             apps: _,
+            awaited: _,
             watermark_ms,
             sweep_at_ms,
             schedule,
@@ -109,7 +110,7 @@ fn read_entries(batches: &[RecordBatch]) -> Vec<Result<Vec<(String, Entry)>, Arr
 
 impl Entry {
     fn columns(&mut self, columns: &mut impl Columns) {
-        let Self { state, in_force, published } = self;
+        let Self { state, in_force, published, awaits: _ } = self;
         state.columns(columns);
         in_force.columns(columns);
         published.columns(columns);

@@ -1,9 +1,12 @@
 //! One partition's part of the flow: state, policy and publishing of its apps. Pure, so that the same events give the
 //! same decisions however they are cut into batches; the pipeline feeds it and sends what comes out.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use crate::config::Settings;
+use crate::forecast::{ForecastPool, Pending};
 use crate::ingest::Order;
 use crate::ingest::order::{SourcePosition, Spans, Verdict};
 use crate::model::{Decision, Invocation, Version};
@@ -21,6 +24,8 @@ pub struct Decider {
     rules: Rules,
     spans: Spans,
     forget_after_ms: i64,
+    /// Makes forecasts beside the flow; without it they are made on the spot.
+    forecasts: Option<Arc<ForecastPool>>,
     /// Partitions of the input.
     partitions: u32,
     stretch_events: u64,
@@ -40,6 +45,15 @@ pub struct Repriced {
     pub is_news_that_none_meets: bool,
 }
 
+impl Outcome {
+    /// The time for the records that follow from the message, epoch ms: the events' own, so that a record that is published
+    /// again is the same to the byte; but none that the broker could find too far ahead, having taken the message itself.
+    pub fn timestamp_ms(&self, received_ms: Option<i64>) -> i64 {
+        let newest_end_ms = self.newest_end_ms.unwrap_or(i64::MAX);
+        received_ms.map_or(newest_end_ms, |received_ms| newest_end_ms.min(received_ms))
+    }
+}
+
 impl Decider {
     /// From the settings.
     pub fn new(settings: &Settings) -> Result<Self, SpecError> {
@@ -49,10 +63,17 @@ impl Decider {
             rules: Rules::new(settings),
             spans: Spans { reorder_ms: settings.input.reorder.0, duplicates_ms: settings.input.duplicates.0 },
             forget_after_ms: settings.publish.forget_after.0,
+            forecasts: None,
             partitions: settings.topics.partitions.unsigned_abs().max(1),
             stretch_events: settings.checkpoint.events,
             stretch_ms: settings.checkpoint.every.0,
         })
+    }
+
+    /// The same, with forecasts made by `pool`.
+    #[must_use]
+    pub fn forecasting_with(self, pool: ForecastPool) -> Self {
+        Self { forecasts: Some(Arc::new(pool)), ..self }
     }
 
     /// Silent apps are looked for so often.
@@ -67,6 +88,8 @@ pub struct Outcome {
     /// The decisions that it led to, each of another app: all of a message have one version, of which consumers keep
     /// the first that they see, so the last about an app stands for the others.
     pub decisions: SmallVec<[Decision; 1]>,
+    /// Decisions of messages before it that had waited for a forecast. They come first.
+    pub later: Vec<Later>,
     /// The latest end of the executions that were applied, epoch ms; `None` where none was.
     pub newest_end_ms: Option<i64>,
     /// Executions that came too late for their turn: one of their app that started later had been applied. They are
@@ -74,6 +97,26 @@ pub struct Outcome {
     pub late: u64,
     /// Events that had come before, and were dropped.
     pub duplicates: u64,
+}
+
+/// A decision that had to wait for a forecast.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Later {
+    /// The decision.
+    pub decision: Decision,
+    /// The time for its record, epoch ms: that of the others of its message.
+    pub timestamp_ms: i64,
+}
+
+/// A forecast that a decision waits for.
+#[derive(Debug)]
+pub(super) struct Awaited {
+    app: Box<str>,
+    forecast: Pending,
+    position: i64,
+    now_ms: i64,
+    /// As in [`Later`], once all of its message is known.
+    timestamp_ms: Option<i64>,
 }
 
 /// The apps of one partition. All of it goes into a checkpoint: see [`super::saved`].
@@ -84,6 +127,8 @@ pub struct Shard {
     pub(super) order: Order,
     pub(super) planner: Planner,
     pub(super) apps: AppTable<Entry>,
+    /// In the order of their events; empty after [`Shard::settle`].
+    pub(super) awaited: Vec<Awaited>,
     /// The latest end of an execution seen: what "now" is for the silence of an app.
     pub(super) watermark_ms: i64,
     /// When to look for silent apps next.
@@ -102,6 +147,8 @@ pub(super) struct Entry {
     pub(super) state: AppState,
     pub(super) in_force: InForce,
     pub(super) published: Published,
+    /// Whether its decision waits for a forecast.
+    pub(super) awaits: bool,
 }
 
 /// Silent apps are looked for so many times in the span after which one is forgotten.
@@ -117,6 +164,7 @@ impl Shard {
             order: Order::default(),
             planner: Planner::new(decider.policy.clone()),
             apps: AppTable::default(),
+            awaited: Vec::new(),
             watermark_ms: 0,
             sweep_at_ms: 0,
             schedule: None,
@@ -153,7 +201,28 @@ impl Shard {
             }
             self.release(i64::MAX, position, decider, &mut outcome);
         }
+        let timestamp_ms = outcome.timestamp_ms(received_ms);
+        let new = self.awaited.iter_mut().rev().take_while(|awaited| awaited.timestamp_ms.is_none());
+        new.for_each(|awaited| awaited.timestamp_ms = Some(timestamp_ms));
         outcome
+    }
+
+    /// Waits for all forecasts, and makes the decisions that waited for them. To be called before the shard is saved.
+    pub fn settle(&mut self, decider: &Decider) -> Vec<Later> {
+        let awaited = std::mem::take(&mut self.awaited);
+        awaited.into_iter().filter_map(|awaited| self.decide_later(awaited, decider)).collect()
+    }
+
+    fn decide_later(&mut self, awaited: Awaited, decider: &Decider) -> Option<Later> {
+        let Awaited { app, forecast, position, now_ms, timestamp_ms } = awaited;
+        let version = self.version(position);
+        let (entry, rules) = (self.apps.get_mut(&app)?, &decider.rules);
+        entry.awaits = false;
+        let memory_mb = entry.state.memory_mb_or(rules.default_memory_mb);
+        entry.in_force = self.planner.plan_with(&entry.state.arrivals, memory_mb, forecast.wait());
+        entry.published = entry.after_idle_time(now_ms, rules)?;
+        let decision = entry.decision(&app, version, now_ms, self.planner.policy(), rules);
+        Some(Later { decision, timestamp_ms: timestamp_ms.unwrap_or(now_ms) })
     }
 
     /// Whether the event of this source did not come before; from now on it did.
@@ -170,6 +239,16 @@ impl Shard {
 
     fn apply_into(&mut self, invocation: &Invocation, position: i64, decider: &Decider, outcome: &mut Outcome) {
         outcome.newest_end_ms = outcome.newest_end_ms.max(Some(invocation.ended_at_ms()));
+        // A decision comes before the next event of its app.
+        if !self.awaited.is_empty() && self.apps.get(&invocation.app).is_some_and(|entry| entry.awaits) {
+            let which = self.awaited.iter().position(|awaited| *awaited.app == *invocation.app);
+            let later = which.and_then(|which| {
+                let awaited = self.awaited.remove(which);
+                self.decide_later(awaited, decider)
+            });
+            // Of one message, the last decision about an app stands for the others.
+            outcome.later.extend(later.filter(|later| later.decision.version.position < position));
+        }
         let Some(decision) = self.apply(invocation, position, decider) else { return };
         match outcome.decisions.iter_mut().find(|earlier| earlier.app == decision.app) {
             Some(earlier) => *earlier = decision,
@@ -194,7 +273,7 @@ impl Shard {
             let state = AppState::first(invocation, planner.silence_ms(start_ms), planner.kept());
             let in_force = planner.plan(&state.arrivals, state.memory_mb_or(rules.default_memory_mb));
             let published = publish::summary(&state, &in_force.plan, now_ms, rules);
-            let entry = self.apps.insert(name, Entry { state, in_force, published });
+            let entry = self.apps.insert(name, Entry { state, in_force, published, awaits: false });
             return Some(entry.decision(name, version, now_ms, planner.policy(), rules));
         };
 
@@ -209,12 +288,16 @@ impl Shard {
         let due = match entry.state.apply(invocation, record) {
             Observed::Idle(_) => {
                 entry.in_force.count(1);
+                if let Some(pool) = &decider.forecasts
+                    && let Some(series) = planner.wants_forecast(&entry.in_force, &entry.state.arrivals)
+                {
+                    let forecast = pool.submit(series.iter().map(|idle_ms| f64::from(*idle_ms)).collect());
+                    entry.awaits = true;
+                    self.awaited.push(Awaited { app: name.into(), forecast, position, now_ms, timestamp_ms: None });
+                    return None;
+                }
                 entry.renew(planner, rules);
-                let new = publish::summary(&entry.state, &entry.in_force.plan, now_ms, rules);
-                let due = new.counts_from_its_end()
-                    || publish::differs(&entry.published, &new, rules)
-                    || entry.published.is_ageing(now_ms, rules);
-                due.then_some(new)
+                entry.after_idle_time(now_ms, rules)
             }
             // No new idle time, no new plan: only the end has moved.
             Observed::Overlap => {
@@ -311,6 +394,15 @@ impl Entry {
     fn renew(&mut self, planner: &Planner, rules: &Rules) {
         let memory_mb = self.state.memory_mb_or(rules.default_memory_mb);
         planner.renew(&mut self.in_force, &self.state.arrivals, memory_mb);
+    }
+
+    /// What to publish after an idle time, if it says anything new.
+    fn after_idle_time(&self, now_ms: i64, rules: &Rules) -> Option<Published> {
+        let new = publish::summary(&self.state, &self.in_force.plan, now_ms, rules);
+        let due = new.counts_from_its_end()
+            || publish::differs(&self.published, &new, rules)
+            || self.published.is_ageing(now_ms, rules);
+        due.then_some(new)
     }
 
     fn decision(&self, name: &str, version: Version, now_ms: i64, policy: &Policy, rules: &Rules) -> Decision {
@@ -477,6 +569,40 @@ mod tests {
         assert_eq!(receive(&invocation("a", 9 * MINUTE, 3 * MINUTE), 2), (true, 1, 0));
         let arrivals = &shard.apps.get("a").unwrap().state.arrivals;
         assert_eq!((arrivals.last_end_ms, arrivals.idle_times), (12 * MINUTE, 0));
+    }
+
+    #[test]
+    fn forecasts_made_beside_the_flow_lead_to_the_same_decisions() {
+        let (decider, _) = shard(&[]);
+        let beside = decider.clone().forecasting_with(ForecastPool::new(2).unwrap());
+        // Rare ones, one of which is called again at once each time.
+        let events: Vec<_> = (0..600)
+            .map(|i| {
+                let (app, turn) = (i % 6, i / 6);
+                let start = turn * (5 + app) * 60 * MINUTE + if app == 5 { turn % 2 * 30 * MINUTE } else { 0 };
+                (format!("app-{app}"), start)
+            })
+            .collect();
+        let decisions = |decider: &Decider| {
+            let mut shard = Shard::new(decider, 0);
+            let mut records = Vec::new();
+            for (i, (app, start_ms)) in (0..).zip(&events) {
+                let event = invocation(app, *start_ms, 0);
+                let outcome = shard.receive(&[event], Some(start_ms + 1000), i, decider);
+                let timestamp_ms = outcome.timestamp_ms(Some(start_ms + 1000));
+                records.extend(outcome.later);
+                records.extend(outcome.decisions.into_iter().map(|decision| Later { decision, timestamp_ms }));
+                if i % 11 == 0 {
+                    records.extend(shard.settle(decider));
+                }
+            }
+            records.extend(shard.settle(decider));
+            records.sort_by_key(|later| later.decision.version.position);
+            records
+        };
+        let found = decisions(&beside);
+        assert!(found.iter().filter(|later| later.decision.regime == Regime::Forecast).count() > 300);
+        assert_eq!(found, decisions(&decider));
     }
 
     #[test]

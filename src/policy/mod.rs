@@ -69,6 +69,11 @@ impl Policy {
         }
     }
 
+    /// Whether it plans by forecasts.
+    pub const fn forecasts(&self) -> bool {
+        matches!(self, Policy::Hybrid(Hybrid { forecast: true, .. }))
+    }
+
     /// The bins of the histogram that it wants.
     pub fn shape(&self) -> Shape {
         self.kept().shape

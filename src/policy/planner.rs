@@ -233,6 +233,12 @@ impl Planner {
         }
     }
 
+    /// The series to forecast before [`Planner::renew`] can make a plan for the app, if it will make one and that needs a
+    /// forecast.
+    pub fn wants_forecast<'a>(&self, in_force: &InForce, arrivals: &'a Arrivals) -> Option<&'a [f32]> {
+        self.series(arrivals).filter(|_| self.is_over(in_force, arrivals))
+    }
+
     /// Makes a new plan for the idle time at hand, if the last start or end that the one in force rests on has moved.
     /// Whatever else would end a plan waits until the idle time is over.
     pub fn follow_end(&self, in_force: &mut InForce, arrivals: &Arrivals, memory_mb: f64) {
