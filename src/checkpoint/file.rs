@@ -116,8 +116,8 @@ pub fn decode(mut bytes: Vec<u8>) -> Result<Snapshot, Unusable> {
     if sha256_hex(&bytes).as_bytes() != expected {
         return Err(damaged("its checksum is another one than when it was written"));
     }
-    let reader = FileReader::try_new(Cursor::new(bytes), None)?;
-    let schema = reader.schema();
+    let reader = FileReader::try_new(Cursor::new(&bytes), None)?;
+    let (schema, batches) = (reader.schema(), reader.num_batches());
     let metadata = |key: &str| schema.metadata().get(key).ok_or_else(|| damaged(&format!("no metadata '{key}'")));
     let about = metadata(ABOUT)?;
 
@@ -134,7 +134,23 @@ pub fn decode(mut bytes: Vec<u8>) -> Result<Snapshot, Unusable> {
     let about = serde_json::from_str(about).map_err(unreadable)?;
     let partition = STANDARD.decode(metadata(PARTITION)?).map_err(|error| Unusable::Damaged(error.to_string()))?;
     let partition = StreamReader::try_new(Cursor::new(partition), None)?.collect::<Result<_, _>>()?;
-    Ok(Snapshot { about, partition, apps: reader.collect::<Result<_, _>>()? })
+    Ok(Snapshot { about, partition, apps: read_batches(&bytes, batches)? })
+}
+
+/// The batches of a file, unpacked on all cores: somebody waits for them.
+fn read_batches(bytes: &[u8], batches: usize) -> Result<Vec<RecordBatch>, ArrowError> {
+    let share = batches.div_ceil(std::thread::available_parallelism().map_or(1, usize::from)).max(1);
+    let read = |first: usize| {
+        let mut reader = FileReader::try_new(Cursor::new(bytes), None)?;
+        reader.set_index(first)?;
+        reader.take(share).collect::<Result<Vec<_>, _>>()
+    };
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = (0..batches).step_by(share).map(|first| scope.spawn(move || read(first))).collect();
+        let broke_off = |_| Err(ArrowError::ComputeError("a thread broke off".to_owned()));
+        let parts = parts.into_iter().map(|part| part.join().unwrap_or_else(broke_off));
+        Ok(parts.collect::<Result<Vec<_>, _>>()?.concat())
+    })
 }
 
 fn stream(batches: &[RecordBatch]) -> Result<Vec<u8>, ArrowError> {

@@ -198,6 +198,11 @@ impl Planner {
         (start_ms - self.began_ms.unwrap_or(start_ms)).max(0)
     }
 
+    /// Whether any app teaches it anything about others.
+    pub const fn learns(&self) -> bool {
+        matches!(self.policy, Policy::Frontier(_))
+    }
+
     /// What an app teaches about others that in the state `arrivals` had `times` idle times like `look` next; mostly
     /// nothing.
     fn lesson(&self, arrivals: &Arrivals, look: &Look, times: u32) -> Option<Lesson> {

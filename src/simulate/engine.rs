@@ -142,7 +142,7 @@ fn app_by_app(trace: &Trace, contenders: &[&Contender], rules: Rules, tell: &(im
         minute += ((minute - begin) / BLOCK_SHARE).clamp(1, longest);
         lanes.par_iter_mut().for_each_init(Vec::new, |steps, lane| lane.run_until(minute, &planners, steps));
         for (place, planner) in planners.iter_mut().enumerate() {
-            let Some(planner) = planner else { continue };
+            let Some(planner) = planner.as_mut().filter(|planner| planner.learns()) else { continue };
             lanes.iter_mut().flat_map(|lane| lane.lessons(place)).for_each(|lesson| planner.take(lesson));
             if let Some(budget) = &mut budgets[place] {
                 let accounts = lanes.iter().map(|lane| lane.account(place));

@@ -61,6 +61,8 @@ impl Step {
 pub(super) struct Minutes<'a> {
     placement: Placement,
     functions: Vec<Function<'a>>,
+    /// The minute of each function's cell to come; beside them, because every minute looks through all of these.
+    due: Vec<u32>,
     /// The next one with invocations; [`NEVER`] at the end.
     next: u32,
     /// What the minute at hand holds.
@@ -101,8 +103,8 @@ struct Function<'a> {
     duration_ms: i64,
     trigger: Option<Trigger>,
     cells: Cells<'a>,
-    /// The cell to come.
-    next: (u32, u32),
+    /// Invocations in its cell to come.
+    count: u32,
 }
 
 /// `count` invocations in a minute, evenly spaced. Functions with the same count start together, so that they are busy
@@ -126,13 +128,14 @@ impl<'a> Minutes<'a> {
     pub fn new(trace: &'a Trace, app: usize, placement: Placement) -> Self {
         let functions = trace.apps()[app].functions.iter().map(|index| {
             let mut cells = trace.cells(*index);
-            let next = cells.next().unwrap_or((NEVER, 0));
+            let (due, count) = cells.next().unwrap_or((NEVER, 0));
             let duration_ms = trace.duration_ms(*index).round() as i64;
-            Function { index: *index, duration_ms, trigger: trace.functions()[*index as usize].trigger, cells, next }
+            let trigger = trace.functions()[*index as usize].trigger;
+            (Function { index: *index, duration_ms, trigger, cells, count }, due)
         });
-        let functions: Vec<_> = functions.collect();
-        let next = functions.iter().map(|function| function.next.0).min().unwrap_or(NEVER);
-        Self { placement, functions, next, beats: Vec::new(), starts: Vec::new(), joiner: Joiner::default() }
+        let (functions, due): (Vec<_>, Vec<_>) = functions.unzip();
+        let next = due.iter().copied().min().unwrap_or(NEVER);
+        Self { placement, functions, due, next, beats: Vec::new(), starts: Vec::new(), joiner: Joiner::default() }
     }
 
     /// Leaves all steps of a minute apart from each other, and the first of each as it is.
@@ -143,8 +146,8 @@ impl<'a> Minutes<'a> {
 
     /// When the first invocation of the next minute starts.
     pub fn first_start_ms(&self) -> Option<i64> {
-        let here = self.functions.iter().filter(|function| function.next.0 == self.next && self.next != NEVER);
-        here.map(|Function { index, next: (minute, count), .. }| {
+        let here = self.functions.iter().zip(&self.due).filter(|(_, due)| **due == self.next && self.next != NEVER);
+        here.map(|(Function { index, count, .. }, minute)| {
             if self.placement == Placement::Even || *count > MOST_RANDOM {
                 return evenly(*minute, 0, *count);
             }
@@ -174,13 +177,13 @@ impl<'a> Minutes<'a> {
         let random = matches!(self.placement, Placement::Uniform { .. });
         let (minute, mut all, mut most) = (self.next, 0, 0);
         self.next = NEVER;
-        for function in &mut self.functions {
-            if function.next.0 == minute {
-                let count = function.next.1;
-                function.next = function.cells.next().unwrap_or((NEVER, 0));
+        for (place, due) in self.due.iter_mut().enumerate() {
+            if *due == minute {
+                let function = &mut self.functions[place];
+                let Function { index, duration_ms, trigger, count, .. } = *function;
+                (*due, function.count) = function.cells.next().unwrap_or((NEVER, 0));
                 all += u64::from(count);
                 most = most.max(count);
-                let Function { index, duration_ms, trigger, .. } = *function;
                 match self.beats.iter_mut().find(|beat| beat.count == count && !random) {
                     Some(beat) => {
                         beat.functions += 1;
@@ -189,7 +192,7 @@ impl<'a> Minutes<'a> {
                     None => self.beats.push(Beat { count, functions: 1, function: index, trigger, duration_ms }),
                 }
             }
-            self.next = self.next.min(function.next.0);
+            self.next = self.next.min(*due);
         }
         let begin_ms = i64::from(minute) * MINUTE_MS;
         let Self { joiner, beats, .. } = self;
