@@ -38,7 +38,13 @@ impl Shape {
 
     /// The bin of an idle time of `idle_ms`; [`Shape::bins`] where it is out of bounds.
     pub fn bin(&self, idle_ms: i64) -> usize {
+        // Most idle times are of busy apps, and a division takes long.
         let bin = match self {
+            Shape::Linear { bin_ms: first_ms, .. } | Shape::LogLinear { unit_ms: first_ms, .. }
+                if idle_ms < *first_ms =>
+            {
+                0
+            }
             Shape::Linear { bin_ms, .. } => idle_ms.max(0) / bin_ms,
             Shape::LogLinear { unit_ms, .. } => {
                 let units = idle_ms.max(0) / unit_ms;
