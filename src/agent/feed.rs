@@ -22,15 +22,12 @@ fn version(message: &BorrowedMessage<'_>) -> Option<Version> {
 }
 
 /// Starts reading. It ends by itself only where no decision will ever come: brokers refuse us, or no client can be made.
-pub(super) fn start(
-    settings: &Settings,
-    node: Node,
-    shutdown: Shutdown,
-) -> Result<JoinHandle<Result<(), bus::Error>>, bus::Error> {
-    let mut consumer = TableConsumer::open(&settings.kafka, &settings.topics.decisions)?;
+pub(super) fn start(settings: &Settings, node: Node, shutdown: Shutdown) -> JoinHandle<Result<(), bus::Error>> {
     let settings = settings.clone();
-    Ok(spawn_blocking(move || {
+    spawn_blocking(move || {
         bus::ensure(&settings.kafka, &settings.topics, &shutdown)?;
+        // Only now: a consumer that is let go of while brokers refuse it can take long to end.
+        let mut consumer = TableConsumer::open(&settings.kafka, &settings.topics.decisions)?;
         let mut caught_up = false;
         while !shutdown.is_requested() {
             node.set_feed_connected(consumer.health().is_connected());
@@ -66,5 +63,5 @@ pub(super) fn start(
             }
         }
         Ok(())
-    }))
+    })
 }

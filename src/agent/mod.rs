@@ -87,7 +87,7 @@ impl Agent {
 
     /// Runs until it is time to end; then lets running executions finish for a moment and ends every runtime.
     pub async fn run(self, mut shutdown: Shutdown) -> Result<(), Error> {
-        let mut feed = feed::start(&self.settings, self.node.clone(), shutdown.clone())?;
+        let mut feed = feed::start(&self.settings, self.node.clone(), shutdown.clone());
         let node = Arc::new(self.node);
         let fed = tokio::select! {
             () = node.run() => None,
