@@ -13,6 +13,7 @@
 //! 9. [`agent`]: decisions become warm runtimes, which execute functions.
 //! 10. [`shadow`]: what another policy would have cost on the same invocations.
 //! 11. [`simulate`]: traces and workloads to try all this on.
+//! 12. [`query`]: SQL over what runs and what ran.
 //!
 //! Around them: [`bus`] (Kafka), [`config`], [`server`] (HTTP), [`html`], [`telemetry`] (logs and metrics), [`shutdown`] and
 //! [`cli`] (one file per subcommand).
@@ -29,6 +30,7 @@ pub mod model;
 pub mod pipeline;
 pub mod policy;
 pub mod publish;
+pub mod query;
 pub mod server;
 pub mod shadow;
 pub mod shutdown;

@@ -10,6 +10,8 @@ mod report;
 mod sample;
 mod simulate;
 mod site;
+mod sql;
+mod sql_prompt;
 mod up;
 
 use std::path::{Path, PathBuf};
@@ -76,6 +78,8 @@ enum Command {
     Simulate(simulate::Options),
     /// A workload in figures beside the published ones, as a page
     Report(report::Options),
+    /// Ask in SQL: what runs, what ran, and published traces
+    Sql(sql::Options),
     /// Check the settings and say what they would do
     Check(check::Options),
 }
@@ -104,6 +108,7 @@ pub fn run() -> ExitCode {
             | Command::Generate(_)
             | Command::Simulate(_)
             | Command::Report(_)
+            | Command::Sql(_)
             | Command::Check(_)
     );
     let log = cli.common.log.as_deref().unwrap_or(if quiet { "warn" } else { "info" });
@@ -117,6 +122,7 @@ pub fn run() -> ExitCode {
                 Command::Generate(options) => generate::run(&options),
                 Command::Simulate(options) => simulate::run(&cli.common, &options),
                 Command::Report(options) => report::run(&cli.common, &options),
+                Command::Sql(options) => sql::run(&cli.common, &options),
                 Command::Check(options) => check::run(&cli.common, &options),
             }
         });

@@ -9,6 +9,7 @@ mod kafka;
 mod layers;
 mod policy;
 mod publish;
+mod query;
 mod server;
 mod topics;
 
@@ -25,6 +26,7 @@ pub use kafka::{Kafka, TOKEN, is_secret, read_secret};
 pub use layers::{DEFAULTS, nearest};
 pub use policy::PolicySettings;
 pub use publish::Publish;
+pub use query::Query;
 pub use server::Server;
 pub use topics::Topics;
 
@@ -44,6 +46,8 @@ pub struct Settings {
     pub publish: Publish,
     /// Where the state of partitions is kept, and how often.
     pub checkpoint: Checkpoint,
+    /// What SQL may take.
+    pub query: Query,
     /// HTTP of the pipeline.
     pub server: Server,
     /// The invoker-fleet agent.
@@ -141,6 +145,7 @@ impl Settings {
         ensure(self.input.keyed_by_app || !reads_own, "input.topics", format!("'{keyed}'"), expected)?;
         self.publish.check()?;
         self.checkpoint.check()?;
+        self.query.check()?;
         self.agent.check()
     }
 }
