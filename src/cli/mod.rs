@@ -5,6 +5,7 @@ mod budget;
 mod check;
 mod generate;
 mod pipeline;
+mod queries;
 mod replay;
 mod report;
 mod sample;

@@ -12,6 +12,7 @@ use crate::shutdown;
 use crate::telemetry::Metrics;
 
 use super::budget::Budget;
+use super::queries::Queries;
 use super::{Common, block_on, finish_serving, parse_speed, site};
 
 /// Options of `pipeline`.
@@ -19,7 +20,8 @@ use super::{Common, block_on, finish_serving, parse_speed, site};
 #[command(after_help = "Examples:\n  pilotlight pipeline --bootstrap-servers kafka:9092 --input invocations\n  \
                         pilotlight pipeline --input events:openwhisk\n  pilotlight pipeline --policy fixed:20m\n  \
                         pilotlight pipeline --budget-memory 64GB\n  \
-                        pilotlight pipeline --speed 600    beside `replay --speed 600`")]
+                        pilotlight pipeline --speed 600    beside `replay --speed 600`\n  \
+                        pilotlight pipeline --postgres 127.0.0.1:5433    and then: psql -h 127.0.0.1 -p 5433")]
 pub(super) struct Options {
     /// Input topics, comma-separated, each TOPIC or TOPIC:FORMAT (native, cloudevents, openwhisk, aws, mapping)
     #[arg(long, value_name = "TOPICS")]
@@ -29,9 +31,12 @@ pub(super) struct Options {
     policy: Option<String>,
     #[command(flatten)]
     budget: Budget,
-    /// Address of /livez, /readyz, /metrics and the page
+    /// Address of /livez, /readyz, /metrics, /api/sql and the page
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
+    /// Address at which PostgreSQL clients are answered
+    #[arg(long, value_name = "HOST:PORT")]
+    postgres: Option<String>,
     /// How many times as fast as its own clock the workload runs: all windows shrink alike
     #[arg(long, value_name = "N", default_value = "1", value_parser = parse_speed)]
     speed: f64,
@@ -42,13 +47,16 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
         ("input.topics", options.input.clone()),
         ("policy.name", options.budget.policy(options.policy.as_deref())?),
         ("server.listen", options.listen.clone()),
+        ("query.listen", options.postgres.clone()),
     ])?;
     let settings = settings.sped_up(options.speed);
     let metrics = Metrics::default();
     let pipeline = Pipeline::build(&settings, &metrics)?;
     let handle = pipeline.handle();
+    let queries = Queries::start(&settings, &handle)?;
     block_on(async {
         let listener = server::bind(settings.server.listen).await?;
+        queries.serve_postgres(settings.query.listen()?).await?;
         info!(address = %settings.server.listen, policy = settings.policy.name, "pipeline starts");
         let (trigger, shutdown) = shutdown::channel();
         trigger.fire_on_signals();
@@ -66,7 +74,8 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
             }),
             page: Arc::new(move || render(&site::pipeline_table(&handle))),
         };
-        let serving = tokio::spawn(server::serve(listener, server::routes(site), shutdown.clone()));
+        let routes = server::routes(site).merge(queries.routes(&settings.query));
+        let serving = tokio::spawn(server::serve(listener, routes, shutdown.clone()));
         let running = tokio::task::spawn_blocking(move || pipeline.run(&shutdown));
         // However the pipeline ends, the process ends with it.
         let result = running.await.context("the pipeline's thread broke off")?;

@@ -1,5 +1,7 @@
 //! `[query]`
 
+use std::net::SocketAddr;
+
 use serde::Deserialize;
 
 use super::{Error, Millis, ensure};
@@ -8,6 +10,8 @@ use super::{Error, Millis, ensure};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Query {
+    /// Where PostgreSQL clients are answered; empty: nowhere.
+    pub listen: String,
     /// Threads that run queries; 0 takes half of the cores, at least one.
     pub threads: usize,
     /// Memory of all queries together, MB.
@@ -22,12 +26,23 @@ pub struct Query {
 
 impl Query {
     pub(super) fn check(&self) -> Result<(), Error> {
+        self.listen()?;
         ensure(self.threads <= 1024, "query.threads", self.threads, "0 to 1024")?;
         ensure((16..=1 << 24).contains(&self.memory_mb), "query.memory_mb", self.memory_mb, "16 to 16777216 MB")?;
         ensure(self.spill_mb <= 1 << 24, "query.spill_mb", self.spill_mb, "0 to 16777216 MB")?;
         let time_limit = super::show_ms(self.time_limit.0);
         ensure(self.time_limit.0 >= 1, "query.time_limit", time_limit, "at least 1ms")?;
         ensure((1..=10_000_000).contains(&self.max_rows), "query.max_rows", self.max_rows, "1 to 10,000,000")
+    }
+
+    /// Where PostgreSQL clients are answered, if anywhere.
+    pub fn listen(&self) -> Result<Option<SocketAddr>, Error> {
+        if self.listen.is_empty() {
+            return Ok(None);
+        }
+        let address = self.listen.parse();
+        ensure(address.is_ok(), "query.listen", format!("'{}'", self.listen), "an address such as 127.0.0.1:5433")?;
+        Ok(address.ok())
     }
 
     /// The same, for a process that does nothing else.

@@ -33,8 +33,8 @@ pub(super) struct Partition {
     /// Whether it is time for a checkpoint.
     pub(super) wanted: bool,
     /// What the last checkpoint stands for that is in the store.
-    saved_offset: i64,
-    saved_at: Instant,
+    pub(super) saved_offset: i64,
+    pub(super) saved_at: Instant,
     taken_at: Instant,
     /// Checkpoints given to the writer.
     in_flight: u32,
@@ -98,6 +98,11 @@ impl<'a> Checkpointer<'a> {
     /// The partitions owned.
     pub(super) fn owned(&self) -> &[Partition] {
         &self.owned
+    }
+
+    /// The same, to write their columns.
+    pub(super) fn owned_mut(&mut self) -> &mut [Partition] {
+        &mut self.owned
     }
 
     /// Their shards.

@@ -7,6 +7,7 @@
 
 mod checkpointer;
 mod keying;
+mod live;
 mod merge;
 mod reading;
 mod saved;
@@ -32,8 +33,10 @@ use crate::shutdown::{self, Shutdown};
 use crate::telemetry::{CheckpointMetrics, Kind, Metrics, PipelineMetrics};
 
 use checkpointer::Checkpointer;
+use live::{Asked, Looks};
 
 use keying::Keying;
+pub use live::Look;
 use reading::{Reader, header, received_ms};
 pub use shard::{Decider, Later, Outcome, Repriced, Shard};
 
@@ -104,6 +107,7 @@ struct Status {
     apps: AtomicU64,
     /// Age of the last checkpoint in seconds, while checkpoints fail; else 0.
     failing_for_s: AtomicU64,
+    asked: Asked,
 }
 
 /// Counts since the start.
@@ -133,6 +137,11 @@ impl Handle {
             0 => None,
             seconds => Some(Duration::from_secs(seconds)),
         }
+    }
+
+    /// The state of all apps at one moment, which is soon or was lately. Never comes while no broker answers.
+    pub async fn look(&self) -> Option<Arc<Look>> {
+        self.0.asked.ask().await.ok()
     }
 
     /// Counts so far.
@@ -194,6 +203,7 @@ impl Pipeline {
             shutdown,
             partitions,
             joined: false,
+            looks: Looks::default(),
             buffer: Vec::new(),
             batch: Batch::default(),
         };
@@ -236,6 +246,7 @@ struct Run<'a> {
     shutdown: &'a Shutdown,
     partitions: Checkpointer<'a>,
     joined: bool,
+    looks: Looks,
     /// For writing JSON into, again and again.
     buffer: Vec<u8>,
     batch: Batch,
@@ -270,6 +281,8 @@ impl Run<'_> {
         }
         self.settle()?;
         self.partitions.step(self.producer);
+        self.looks.answer(&self.pipeline.status.asked, self.partitions.owned_mut(), &self.pipeline.decider);
+        self.looks.tidy();
         self.report();
         // A decision that never arrives would be missing until the next one: better to end, and to begin anew.
         self.producer.take_failures().map_or(Ok(()), |(_, error)| Err(error.into()))

@@ -76,6 +76,11 @@ impl Decider {
         Self { forecasts: Some(Arc::new(pool)), ..self }
     }
 
+    /// When a decision is worth publishing.
+    pub(super) const fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
     /// Silent apps are looked for so often.
     fn sweep_every_ms(&self) -> i64 {
         (self.forget_after_ms / SWEEPS).max(1)

@@ -360,6 +360,11 @@ impl Triggers {
         }
     }
 
+    /// A bit for each, by its place among the [`Trigger`]s.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
     const fn class(self) -> Class {
         const TIMER: u8 = 1 << Trigger::Timer as u8;
         const HTTP: u8 = 1 << Trigger::Http as u8;

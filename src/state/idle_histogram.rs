@@ -21,6 +21,13 @@ pub struct IdleHistogram {
 }
 
 impl IdleHistogram {
+    /// With these weights from bin 0 on, and that weight out of bounds.
+    pub fn of(counts: &[f32], out_of_bounds: f64) -> Self {
+        let weights = || counts.iter().map(|count| f64::from(*count));
+        let (in_bounds, sum_of_squares) = (weights().sum(), weights().map(|count| count * count).sum());
+        Self { counts: counts.to_vec(), in_bounds, out_of_bounds, sum_of_squares }
+    }
+
     /// Counts an idle time in `bin`, as many times as `times` says. Returns whether the bin was empty.
     pub fn record(&mut self, bin: usize, shape: Shape, times: f32) -> bool {
         if bin >= shape.bins() {

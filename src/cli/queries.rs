@@ -1,0 +1,56 @@
+//! SQL over a running pipeline, beside it.
+
+use std::net::SocketAddr;
+
+use anyhow::Context;
+use axum::Router;
+use tokio::runtime::Runtime;
+use tracing::info;
+
+use crate::config::{self, Settings};
+use crate::pipeline::Handle;
+use crate::query::{Engine, http, live, postgres, threads};
+use crate::server;
+
+/// The engine, and the threads that it runs on.
+pub(super) struct Queries {
+    engine: Engine,
+    threads: Option<Runtime>,
+}
+
+impl Queries {
+    /// Ready to be asked about the pipeline at `handle`.
+    pub(super) fn start(settings: &Settings, handle: &Handle) -> anyhow::Result<Self> {
+        let engine = Engine::new(&settings.query)?;
+        live::add_tables(&engine, handle)?;
+        postgres::add_catalog(&engine)?;
+        Ok(Self { engine, threads: Some(threads::start(&settings.query).context("no threads can be started")?) })
+    }
+
+    /// Answers PostgreSQL clients at `address`, if there is one.
+    pub(super) async fn serve_postgres(&self, address: Option<SocketAddr>) -> anyhow::Result<()> {
+        let (Some(address), Some(threads)) = (address, &self.threads) else { return Ok(()) };
+        let engine = self.engine.clone();
+        // Bound there, because its events are waited for there.
+        let listener = threads.spawn(server::bind(address)).await.context("the listener's thread broke off")??;
+        info!(%address, "PostgreSQL clients are answered");
+        threads.spawn(postgres::serve(listener, engine));
+        Ok(())
+    }
+
+    /// `/api/sql`.
+    pub(super) fn routes(&self, settings: &config::Query) -> Router {
+        let Some(threads) = &self.threads else { return Router::new() };
+        let (engine, threads) = (self.engine.clone(), threads.handle().clone());
+        http::routes(http::Service { engine, threads, max_rows: settings.max_rows })
+    }
+}
+
+impl Drop for Queries {
+    fn drop(&mut self) {
+        // What runs is not waited for.
+        if let Some(threads) = self.threads.take() {
+            threads.shutdown_background();
+        }
+    }
+}

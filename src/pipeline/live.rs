@@ -1,0 +1,164 @@
+//! What can be asked of the state while it runs: all apps as they are between two batches.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arrow_array::RecordBatch;
+use arrow_schema::ArrowError;
+use tokio::sync::oneshot;
+use tracing::warn;
+
+use crate::checkpoint::{Columns, RowWriter};
+use crate::model::{now_ms, window_columns};
+use crate::state::Shape;
+
+use super::checkpointer::Partition;
+use super::shard::{Decider, Entry};
+
+/// The flow stands still while a look is taken; for so many times as long it goes on before the next one is. Who asks
+/// meanwhile sees the last one.
+const APART: u32 = 10;
+
+/// The state of all apps of this instance at one moment, as tables whose columns [`crate::query`] knows.
+#[derive(Debug)]
+pub struct Look {
+    /// When it was taken, epoch ms.
+    pub taken_at_ms: i64,
+    /// The policy's name.
+    pub policy: String,
+    /// Bins of the idle times.
+    pub shape: Shape,
+    /// Memory of an app that never told its own, MB.
+    pub default_memory_mb: f64,
+    /// One row for each app.
+    pub apps: Vec<RecordBatch>,
+    /// One row for each partition.
+    pub partitions: Vec<RecordBatch>,
+}
+
+/// Who waits for a look.
+#[derive(Debug, Default)]
+pub(super) struct Asked(Mutex<Vec<oneshot::Sender<Arc<Look>>>>);
+
+impl Asked {
+    /// The next look; never comes where nothing runs.
+    pub(super) fn ask(&self) -> oneshot::Receiver<Arc<Look>> {
+        let (sender, receiver) = oneshot::channel();
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who went away waits no more.
+        waiting.retain(|sender| !sender.is_closed());
+        waiting.push(sender);
+        receiver
+    }
+
+    fn take(&self) -> Vec<oneshot::Sender<Arc<Look>>> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Takes looks, not too often.
+#[derive(Default)]
+pub(super) struct Looks {
+    last: Option<(Arc<Look>, Instant)>,
+}
+
+impl Looks {
+    /// Answers who asked. Cheap where nobody did.
+    pub(super) fn answer(&mut self, asked: &Asked, owned: &mut [Partition], decider: &Decider) {
+        let waiting = asked.take();
+        if waiting.is_empty() {
+            return;
+        }
+        let began = Instant::now();
+        let look = match &self.last {
+            Some((look, holds_until)) if began < *holds_until => Arc::clone(look),
+            _ => match take(owned, decider) {
+                Ok(look) => {
+                    let look = Arc::new(look);
+                    self.last = Some((Arc::clone(&look), Instant::now() + began.elapsed() * APART));
+                    look
+                }
+                Err(error) => {
+                    warn!("the state can't be shown: {error}");
+                    return;
+                }
+            },
+        };
+        for sender in waiting {
+            // Who went away needs no answer.
+            let _ = sender.send(Arc::clone(&look));
+        }
+    }
+
+    /// Forgets a look that nobody has asked for lately, with the memory that it takes.
+    pub(super) fn tidy(&mut self) {
+        const KEPT: Duration = Duration::from_secs(30);
+        if self.last.as_ref().is_some_and(|(_, holds_until)| holds_until.elapsed() > KEPT) {
+            self.last = None;
+        }
+    }
+}
+
+fn take(owned: &mut [Partition], decider: &Decider) -> Result<Look, ArrowError> {
+    let (mut apps, mut partitions) = (RowWriter::default(), RowWriter::default());
+    for partition in owned {
+        partitions.row(|columns| partition.columns(columns))?;
+        let Partition { position, shard, .. } = partition;
+        for (app, entry) in shard.apps.iter_mut() {
+            apps.row(|columns| {
+                columns.text("app", &mut Some(app.to_owned()));
+                columns.number("kafka_partition", &mut position.partition);
+                entry.glance(columns);
+            })?;
+        }
+    }
+    Ok(Look {
+        taken_at_ms: now_ms(),
+        policy: decider.policy.name().to_owned(),
+        shape: decider.policy.shape(),
+        default_memory_mb: decider.rules().default_memory_mb,
+        apps: apps.finish()?,
+        partitions: partitions.finish()?,
+    })
+}
+
+impl Partition {
+    fn columns(&mut self, columns: &mut impl Columns) {
+        columns.text("topic", &mut Some(self.position.topic.clone()));
+        columns.number("kafka_partition", &mut self.position.partition);
+        columns.number("epoch", &mut (self.shard.epoch as i64));
+        columns.number("next_offset", &mut self.next_offset);
+        columns.number("checkpoint_offset", &mut self.saved_offset);
+        columns.number("checkpoint_age_ms", &mut (self.saved_at.elapsed().as_millis() as i64));
+        columns.number("apps", &mut (self.shard.apps() as i64));
+        columns.number("held_events", &mut (self.shard.order.held().len() as i64));
+        let mut watermark_ms = Some(self.shard.watermark_ms).filter(|at_ms| *at_ms > 0);
+        columns.optional("watermark_ms", &mut watermark_ms);
+        columns.optional("price_mb_s", &mut self.shard.price_mb_s());
+    }
+}
+
+impl Entry {
+    /// What the tables show of it; leaves it as it is.
+    fn glance(&mut self, columns: &mut impl Columns) {
+        let arrivals = &self.state.arrivals;
+        columns.number("invocations", &mut (self.state.invocations as i64));
+        columns.number("idle_times", &mut i64::from(arrivals.idle_times));
+        let mut idle_ms = arrivals.idle_ms;
+        columns.number("idle_ms", &mut idle_ms);
+        let (mut last_start_ms, mut last_end_ms) = (arrivals.last_start_ms, arrivals.last_end_ms);
+        columns.number("last_start_ms", &mut last_start_ms);
+        columns.number("last_end_ms", &mut last_end_ms);
+        columns.number("triggers", &mut arrivals.triggers.bits());
+        let mut out_of_bounds = arrivals.idle.out_of_bounds();
+        columns.number("idle_out_of_bounds", &mut out_of_bounds);
+        columns.list("idle_counts", &mut arrivals.idle.counts().to_vec());
+        columns.optional("memory_mb", &mut self.state.memory_mb());
+        let mut runtime = self.state.traits.as_ref().and_then(|traits| traits.runtime.clone());
+        columns.text("runtime", &mut runtime);
+        let plan = &mut self.in_force.plan;
+        plan.regime.column("regime", columns);
+        window_columns(&mut plan.windows, ["from_ms", "until_ms"], columns);
+        self.published.columns(columns);
+    }
+}
