@@ -23,6 +23,7 @@ use crate::simulate::{Arrival, Drive, Function, Target, Workload};
 use crate::telemetry::Metrics;
 
 use super::budget::Budget;
+use super::queries::Queries;
 use super::{Common, Format, Usage, block_on, finish_serving, open_trace, parse_speed, site};
 
 /// Options of `up`.
@@ -157,6 +158,7 @@ struct Session<'a> {
     node: Node,
     baseline: Baseline,
     pipeline: crate::pipeline::Handle,
+    queries: Queries,
     running: Running,
     shutdown: Shutdown,
     began: Instant,
@@ -203,7 +205,8 @@ impl<'a> Session<'a> {
                 }),
             }
         };
-        let routes = agent.routes().merge(server::routes(site));
+        let queries = Queries::start(&settings, &handle)?;
+        let routes = agent.routes().merge(server::routes(site)).merge(queries.routes(&settings.query));
         let running = Running {
             serving: tokio::spawn(server::serve(listener, routes, stopped.clone())),
             pipeline: {
@@ -213,11 +216,12 @@ impl<'a> Session<'a> {
             agent: tokio::spawn(agent.run(stopped)),
             stop,
         };
-        Ok(Self { options, settings, node, baseline, pipeline: handle, running, shutdown, began })
+        Ok(Self { options, settings, node, baseline, pipeline: handle, queries, running, shutdown, began })
     }
 
     async fn play(mut self, play: &Play) -> anyhow::Result<()> {
         let url = format!("http://{}", self.settings.agent.listen);
+        self.queries.serve_postgres(self.settings.query.listen()?).await?;
         self.wait_until_ready().await?;
         let target = Target::new(&url)?;
         self.register(&target, play).await?;

@@ -13,10 +13,11 @@ use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use datafusion::sql::parser::DFParser;
+use datafusion::sql::sqlparser::parser::ParserError;
 
 use crate::config;
 
-use super::time_limit::TimeLimit;
+use super::{describe, time_limit::TimeLimit};
 
 /// The catalog, which is what PostgreSQL calls a database.
 pub const CATALOG: &str = "pilotlight";
@@ -34,7 +35,7 @@ pub enum Error {
     Query(#[from] DataFusionError),
     /// It would change something.
     #[error("{0} is not allowed: tables can only be read; what can be asked is SELECT, EXPLAIN, DESCRIBE and SHOW")]
-    ReadOnly(String),
+    ReadOnly(&'static str),
     /// It took too long.
     #[error("the query ran into the time limit of {}; ask for less, or raise query.time_limit", config::show_ms(*.0))]
     TimeLimit(i64),
@@ -67,7 +68,6 @@ impl Engine {
     pub fn with_default_schema(settings: &config::Query, schema: Option<&str>) -> Result<Self, Error> {
         let config = SessionConfig::new()
             .with_default_catalog_and_schema(CATALOG, schema.unwrap_or(SCHEMA))
-            .with_information_schema(true)
             .with_target_partitions(settings.threads());
         let pool = FairSpillPool::new(settings.memory_mb << 20);
         let spill = DiskManagerBuilder::default()
@@ -83,7 +83,9 @@ impl Engine {
             .with_default_features()
             .with_physical_optimizer_rule(Arc::new(TimeLimit { limit_ms: settings.time_limit.0 }))
             .build();
-        Ok(Self { context: SessionContext::new_with_state(state) })
+        let context = SessionContext::new_with_state(state);
+        describe::add_information_schema(&context)?;
+        Ok(Self { context })
     }
 
     /// What knows the tables and functions.
@@ -103,7 +105,11 @@ impl Engine {
         if sql.trim().trim_end_matches(';').is_empty() {
             return Err(Error::Empty);
         }
-        let plan = self.context.state().create_logical_plan(sql).await?;
+        let state = self.context.state();
+        let plan = match describe::as_question(sql, &state) {
+            Some(question) => state.create_logical_plan(&question).await?,
+            None => state.create_logical_plan(sql).await?,
+        };
         only_reads(&plan)?;
         Ok(plan)
     }
@@ -133,14 +139,12 @@ pub fn split(text: &str) -> Vec<String> {
 fn only_reads(plan: &LogicalPlan) -> Result<(), Error> {
     let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     options.verify_plan(plan).map_err(|_| {
-        let name = match plan {
-            LogicalPlan::Ddl(ddl) => ddl.name(),
-            LogicalPlan::Dml(dml) => dml.op.name(),
+        Error::ReadOnly(match plan {
+            LogicalPlan::Ddl(_) => "changing what tables there are",
+            LogicalPlan::Dml(_) => "changing the rows of a table",
             LogicalPlan::Copy(_) => "COPY",
-            LogicalPlan::Statement(statement) => statement.name(),
-            _ => "this statement",
-        };
-        Error::ReadOnly(name.to_owned())
+            _ => "such a statement",
+        })
     })
 }
 
@@ -148,6 +152,16 @@ fn only_reads(plan: &LogicalPlan) -> Result<(), Error> {
 fn in_words(error: &DataFusionError) -> String {
     match error.find_root() {
         DataFusionError::External(inner) => inner.to_string(),
+        DataFusionError::SQL(parser, _) => match &**parser {
+            ParserError::ParserError(reason) | ParserError::TokenizerError(reason) => {
+                format!("the statement can't be read: {reason}")
+            }
+            ParserError::RecursionLimitExceeded => "the statement is nested too deep".to_owned(),
+        },
+        DataFusionError::Plan(reason) => reason.clone(),
+        DataFusionError::ResourcesExhausted(reason) => {
+            format!("the query needs more than it may have (query.memory_mb, query.spill_mb): {reason}")
+        }
         root => root.strip_backtrace(),
     }
 }

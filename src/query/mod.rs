@@ -6,6 +6,7 @@
 //! [`postgres`] are the ways in, and [`client`] comes in by the former.
 
 pub mod client;
+mod describe;
 pub mod engine;
 pub mod http;
 pub mod live;

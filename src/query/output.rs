@@ -1,14 +1,15 @@
 //! An answer as people and programs want it.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use datafusion::arrow::csv;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::ipc::writer::StreamWriter;
 use datafusion::arrow::json;
-use datafusion::arrow::util::display::FormatOptions;
+use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::arrow::util::pretty::pretty_format_batches_with_options;
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::basic::{Compression, ZstdLevel};
@@ -93,6 +94,22 @@ pub async fn write(
     Ok(rows)
 }
 
+/// CSV knows no lists.
+fn with_lists_as_text(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let options = FormatOptions::default();
+    let columns = batch.schema_ref().fields().iter().zip(batch.columns()).map(|(field, column)| {
+        if !field.data_type().is_nested() {
+            return Ok((field.name(), Arc::clone(column)));
+        }
+        let formatter = ArrayFormatter::try_new(column, &options)?;
+        let text = |row| column.is_valid(row).then(|| formatter.value(row).try_to_string()).transpose();
+        let texts = (0..column.len()).map(text).collect::<Result<StringArray, _>>()?;
+        Ok((field.name(), Arc::new(texts) as ArrayRef))
+    });
+    let columns = columns.collect::<Result<Vec<_>, ArrowError>>()?;
+    if columns.is_empty() { Ok(batch.clone()) } else { RecordBatch::try_from_iter(columns) }
+}
+
 enum Writer<'a, W: Write + Send> {
     Table { schema: SchemaRef, batches: Vec<RecordBatch>, rows: usize, to: &'a mut W },
     Csv(csv::Writer<&'a mut W>),
@@ -108,7 +125,7 @@ impl<'a, W: Write + Send> Writer<'a, W> {
             Format::Csv => {
                 let mut writer = csv::WriterBuilder::new().with_header(true).build(to);
                 // The header, also where no row follows.
-                writer.write(&RecordBatch::new_empty(schema.clone()))?;
+                writer.write(&with_lists_as_text(&RecordBatch::new_empty(schema.clone()))?)?;
                 Writer::Csv(writer)
             }
             Format::Json => Writer::Json(json::WriterBuilder::new().with_explicit_nulls(true).build(to)),
@@ -130,7 +147,7 @@ impl<'a, W: Write + Send> Writer<'a, W> {
                     self.lay_out()?;
                 }
             }
-            Writer::Csv(writer) => writer.write(&batch)?,
+            Writer::Csv(writer) => writer.write(&with_lists_as_text(&batch)?)?,
             Writer::Json(writer) => writer.write(&batch)?,
             Writer::Parquet(writer) => writer.write(&batch)?,
             Writer::Arrow(writer) => writer.write(&batch)?,

@@ -64,6 +64,11 @@ impl Program {
         });
     }
 
+    /// Where it answers: `http://HOST:PORT`.
+    pub fn url(&self) -> String {
+        self.url.clone()
+    }
+
     /// The status of a `GET`, if there is an answer.
     pub fn status(&self, path: &str) -> Option<u16> {
         agent().get(format!("{}{path}", self.url)).call().ok().map(|response| response.status().as_u16())
