@@ -19,8 +19,8 @@ use super::shard::{Decider, Shard};
 
 /// From one checkpoint of a partition to the next at least: catching up passes through much event time at once.
 const APART: Duration = Duration::from_secs(10);
-/// For how long lost partitions are held on to, so that their checkpoints can be written.
-const LETTING_GO: Duration = Duration::from_secs(10);
+/// For how long lost partitions are held on to, so that their decisions can be delivered and their checkpoints written.
+pub(super) const LETTING_GO: Duration = Duration::from_secs(10);
 /// For how long a store may fail while a partition waits for its state.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// After a failure the next attempt waits for so long, then twice as long, and so on up to the second.
