@@ -5,22 +5,37 @@
 use std::time::Instant;
 
 use pilotlight::bus::Position;
-use pilotlight::checkpoint::{Store, decode, encode};
+use pilotlight::checkpoint::{Packed, Store, encode};
 use pilotlight::config::Settings;
 use pilotlight::model::{Invocation, Trigger};
 use pilotlight::pipeline::{Decider, Shard};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+/// Says which step a process of its own is for, and in which folder; one after the other, as with a restart: memory that
+/// the first one holds would slow down the second.
+const STEP: &str = "PILOTLIGHT_BENCH_STEP";
+const FOLDER: &str = "PILOTLIGHT_BENCH_FOLDER";
+
 fn main() {
-    // Set for the process that restores.
-    if let Ok(folder) = std::env::var("PILOTLIGHT_BENCH_RESTORE") {
-        return restore(&folder);
+    let folder = std::env::var(FOLDER);
+    match (std::env::var(STEP).as_deref(), &folder) {
+        (Ok("write"), Ok(folder)) => return write(folder),
+        (Ok("restore"), Ok(folder)) => return restore(folder),
+        _ => {}
     }
+    let folder = tempfile::tempdir().unwrap();
+    for step in ["write", "restore"] {
+        let mut process = std::process::Command::new(std::env::current_exe().unwrap());
+        process.args(std::env::args().skip(1)).env(STEP, step).env(FOLDER, folder.path());
+        assert!(process.status().unwrap().success(), "{step}");
+    }
+}
+
+fn write(folder: &str) {
     // Cargo adds --bench.
     let apps = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000_u64);
-    let folder = tempfile::tempdir().unwrap();
-    let (store, decider) = open(folder.path().to_str().unwrap());
+    let (store, decider) = open(folder);
     let mut shard = Shard::new(&decider, 0);
     let events = fill(&mut shard, apps, &decider);
     println!("{apps} apps with {events} invocations");
@@ -33,11 +48,6 @@ fn main() {
     let size_mb = bytes.len() as f64 / 1e6;
     store.put(&position(), snapshot.name(), bytes).unwrap();
     measured(&format!("write {size_mb:.0} MB (on its own thread)"), since);
-    drop((snapshot, shard));
-
-    // As after a restart.
-    let mut restoring = std::process::Command::new(std::env::current_exe().unwrap());
-    assert!(restoring.env("PILOTLIGHT_BENCH_RESTORE", folder.path()).status().unwrap().success());
 }
 
 fn restore(folder: &str) {
@@ -46,11 +56,13 @@ fn restore(folder: &str) {
     let name = store.list(&position()).unwrap()[0];
     let bytes = store.get(&position(), name).unwrap();
     let since = measured("read", began);
-    let snapshot = decode(bytes).unwrap();
-    let since = measured("check and decode", since);
-    let shard = Shard::load(&snapshot, &decider).unwrap();
-    measured("build the state", since);
+    let packed = Packed::open(bytes).unwrap();
+    let since = measured("check", since);
+    let shard = Shard::load(&packed, &decider).unwrap();
+    measured("unpack, and build the state", since);
     println!("restore of {} apps: {:.2} s", shard.apps(), began.elapsed().as_secs_f64());
+    let usage = std::fs::read_to_string("/proc/self/status").unwrap();
+    usage.lines().filter(|line| line.starts_with("VmHWM")).for_each(|line| println!("{line}"));
 }
 
 fn open(folder: &str) -> (Store, Decider) {

@@ -1,29 +1,31 @@
-//! A backlog that the broker hands out faster than it can be read, and a control topic that takes nothing for a while:
-//! memory stays where it is, and afterwards all is published.
+//! A backlog that the broker hands out faster than it can be read, and a control topic that takes nothing for a while,
+//! longer than a member of a group may be silent: memory stays where it is, the group keeps its member, and afterwards all
+//! is published.
 #![allow(clippy::unwrap_used, reason = "tests say what they expect")]
 
 mod support;
 
 use std::time::Duration;
 
+use support::checkpoints::Checkpoints;
+use support::kafka::Broker;
 use support::program::Program;
-use support::{kafka, topic, wait_for};
+use support::{topic, wait_for};
 
 const APPS: usize = 200_000;
 const ROUNDS: i64 = 7;
 const EVENTS: usize = APPS * ROUNDS as usize;
+/// After so long without a poll the group takes a member for dead; no less than the session, which the broker wants to last.
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(6);
 /// What the pipeline may take (MB): the state of all apps, 100,000 decisions that wait, and what was read ahead. The
 /// backlog alone would take some 1,000 MB in a client's memory.
 const BOUND_MB: f64 = 400.0;
 
-#[test]
-fn memory_stays_flat_while_the_control_topic_stalls() {
-    let Some(broker) = kafka::Broker::start() else { return };
-    let bootstrap = broker.bootstrap();
-    let tool = |arguments: &str| broker.tool(&arguments.split(' ').collect::<Vec<_>>());
-    tool("org.apache.kafka.tools.TopicCommand --create --topic pilotlight.invocations --partitions 8");
-    let writer = topic::Writer::open(&bootstrap);
-    for round in 0..ROUNDS {
+/// Writes so many events of each app to a topic with 8 partitions.
+fn write(broker: &Broker, rounds: i64) {
+    tool(broker, "TopicCommand --create --topic pilotlight.invocations --partitions 8");
+    let writer = topic::Writer::open(&broker.bootstrap());
+    for round in 0..rounds {
         let started_at_ms = 1_700_000_000_000 + round * 60_000;
         for app in 0..APPS {
             let app = format!("app-{app}");
@@ -35,28 +37,103 @@ fn memory_stays_flat_while_the_control_topic_stalls() {
         }
     }
     writer.flush();
-    // A quota of a kilobyte a second: the broker takes a request of the producer and then none for ten seconds.
-    let quota = "kafka.admin.ConfigCommand --alter --entity-type clients --entity-default";
-    tool(&format!("{quota} --add-config producer_byte_rate=1000"));
+}
 
-    let pipeline = Program::start_ready(&["pipeline", "--bootstrap-servers", &bootstrap, "--policy", "fixed"]);
-    let events = || pipeline.metric("pilotlight_events_total") as usize;
-    // Blocked: no event more within a second.
-    let mut seen = (0, 0);
+fn tool(broker: &Broker, arguments: &str) {
+    let package = if arguments.starts_with("Config") { "kafka.admin" } else { "org.apache.kafka.tools" };
+    broker.tool(&format!("{package}.{arguments}").split(' ').collect::<Vec<_>>());
+}
+
+/// A quota of a kilobyte a second: the broker takes a request of a producer and then none for ten seconds.
+fn stall(broker: &Broker) {
+    tool(broker, "ConfigCommand --alter --entity-type clients --entity-default --add-config producer_byte_rate=1000");
+}
+
+fn stall_no_more(broker: &Broker) {
+    tool(broker, "ConfigCommand --alter --entity-type clients --entity-default --delete-config producer_byte_rate");
+}
+
+/// Waits until the pipeline reads nothing more.
+fn wait_for_stall(pipeline: &Program) {
+    let mut seen = (0.0, 0);
     wait_for("the stall", Duration::from_secs(60), || {
         std::thread::sleep(Duration::from_millis(100));
-        let now = events();
+        let now = pipeline.metric("pilotlight_events_total");
         seen = if now == seen.0 { (now, seen.1 + 1) } else { (now, 0) };
-        (now > 0 && seen.1 >= 10).then_some(())
+        (now > 0.0 && seen.1 >= 10).then_some(())
     });
-    assert!(events() < EVENTS, "the control topic never stalled");
+}
+
+/// Has a member that does not poll taken for dead soon.
+const SOON_DEAD: [&str; 4] = ["--set", "kafka.session.timeout.ms=6000", "--set", "kafka.max.poll.interval.ms=6000"];
+
+#[test]
+fn memory_and_the_group_stay_as_they_are_while_the_control_topic_stalls() {
+    let Some(broker) = Broker::start() else { return };
+    let bootstrap = broker.bootstrap();
+    write(&broker, ROUNDS);
+    stall(&broker);
+    let common = ["pipeline", "--bootstrap-servers", &bootstrap, "--policy", "fixed"];
+    let pipeline = Program::start_ready(&[&common[..], &SOON_DEAD].concat());
+    let events = || pipeline.metric("pilotlight_events_total") as usize;
+    wait_for_stall(&pipeline);
+    // What the group would notice in the end.
+    std::thread::sleep(2 * MAX_POLL_INTERVAL);
+    assert!(events() < EVENTS, "the stall was over too soon");
     let (stalled_mb, _) = pipeline.resident_mb();
-    tool(&format!("{quota} --delete-config producer_byte_rate"));
+    stall_no_more(&broker);
     wait_for("all events", Duration::from_secs(120), || (events() == EVENTS).then_some(()));
     wait_for("a decision for each app", Duration::from_secs(60), || {
         (topic::compacted(&bootstrap, "pilotlight.decisions").len() == APPS).then_some(())
     });
+    assert_eq!(events(), EVENTS, "none was read again");
+    assert!(!pipeline.logs().contains("lost partitions"), "{}", pipeline.logs());
     let (_, most_mb) = pipeline.resident_mb();
     eprintln!("resident: {stalled_mb:.0} MB while stalled, at most {most_mb:.0} MB");
     assert!(most_mb < BOUND_MB, "{most_mb:.0} MB, {stalled_mb:.0} MB of them while stalled: expected {BOUND_MB} MB");
+}
+
+#[test]
+fn partitions_that_are_taken_away_meanwhile_lose_nothing_and_go_back_to_nothing() {
+    let Some(broker) = Broker::start() else { return };
+    let bootstrap = broker.bootstrap();
+    const ROUNDS: i64 = 2;
+    write(&broker, ROUNDS);
+    let start = |group: &str, checkpoints: &Checkpoints| {
+        let settings = [
+            format!("input.group={group}"),
+            format!("topics.decisions=decisions-{group}"),
+            checkpoints.setting(),
+            "checkpoint.every=500ms".to_owned(),
+        ];
+        let mut arguments = vec!["pipeline", "--bootstrap-servers", &bootstrap, "--policy", "fixed"];
+        settings.iter().for_each(|setting| arguments.extend(["--set", setting]));
+        arguments.extend(SOON_DEAD);
+        Program::start_ready(&arguments)
+    };
+    let wait_for_all = |group: &str, checkpoints: &Checkpoints| {
+        wait_for("all events in checkpoints", Duration::from_secs(240), || {
+            (checkpoints.offsets(group, "pilotlight.invocations") == APPS as u64 * ROUNDS as u64).then_some(())
+        });
+    };
+    let (shared, alone) = (Checkpoints::new(), Checkpoints::new());
+    stall(&broker);
+    let first = start("shared", &shared);
+    wait_for_stall(&first);
+    let second = start("shared", &shared);
+    wait_for("the first gives up", Duration::from_secs(120), || {
+        first.logs().contains("what comes after the checkpoints is read again").then_some(())
+    });
+    stall_no_more(&broker);
+    wait_for_all("shared", &shared);
+    assert_eq!(first.interrupt().0, Some(0));
+    assert_eq!(second.interrupt().0, Some(0));
+
+    let undisturbed = start("alone", &alone);
+    wait_for_all("alone", &alone);
+    assert_eq!(undisturbed.interrupt().0, Some(0));
+    let decisions = |group: &str| topic::compacted(&bootstrap, &format!("decisions-{group}"));
+    let (found, expected) = (decisions("shared"), decisions("alone"));
+    assert_eq!(expected.len(), APPS);
+    assert!(found == expected, "the control topic ends as that of an undisturbed run");
 }

@@ -52,6 +52,7 @@ fn wrong_usage_is_one_sentence_and_exit_code_2() {
         (vec!["check", "--sample", "/dev/null"], "sample '/dev/null' is empty"),
         (vec!["check", "--set", "input.topics=a,b:openwisk"], "did you mean 'openwhisk'?"),
         (vec!["pipeline", "--input", "a:mapping"], "setting 'input.mapping.app' is empty"),
+        (vec!["check", "--sample", file, "--format", "mapping.shop"], "that has a section [input.mappings.shop]"),
         (
             vec!["check", "--set", "input.topics=a,a:aws"],
             "setting 'input.topics' is 'a' twice: expected each topic once",

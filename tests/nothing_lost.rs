@@ -8,13 +8,14 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use support::checkpoints::Checkpoints;
-use support::program::Program;
+use support::program::{PATIENCE, Program};
 use support::{kafka, topic, wait_for};
 
 const TOPIC: &str = "pilotlight.invocations";
@@ -71,12 +72,25 @@ fn event(i: u64, random: &mut ChaCha8Rng) -> (String, i64, f64) {
     (format!("app-{app}"), start_ms, duration_ms)
 }
 
-/// Writes all events; how often each app was invoked.
-fn write(bootstrap: &str, events: u64) -> BTreeMap<String, u64> {
+/// How many events may be written; dropped, all of them, so that nobody waits for a test that failed.
+struct Allowed<'a>(&'a AtomicU64);
+
+impl Drop for Allowed<'_> {
+    fn drop(&mut self) {
+        self.0.store(u64::MAX, Ordering::Relaxed);
+    }
+}
+
+/// Writes all events, each once so many are `allowed`; how often each app was invoked.
+fn write(bootstrap: &str, events: u64, allowed: &AtomicU64) -> BTreeMap<String, u64> {
     let writer = topic::Writer::open(bootstrap);
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
     let mut counts = BTreeMap::new();
     for i in 0..events {
+        while i >= allowed.load(Ordering::Relaxed) {
+            writer.flush();
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let (app, start_ms, duration_ms) = event(i, &mut random);
         writer.write(TOPIC, &app, &topic::event(&app, start_ms, duration_ms));
         *counts.entry(app).or_default() += 1;
@@ -119,12 +133,16 @@ fn the_end_is_that_of_an_undisturbed_run() {
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
     let disturbances = plan.disturbances(&mut random);
     let began = Instant::now();
+    let count = AtomicU64::new(0);
     let counts = std::thread::scope(|scope| {
-        let writing = scope.spawn(|| write(&bootstrap, plan.events));
+        let allowed = Allowed(&count);
+        let writing = scope.spawn(|| write(&bootstrap, plan.events, &count));
         let parts = disturbances.len() as u64 + 1;
         for (i, disturbance) in disturbances.into_iter().enumerate() {
             let read = || disturbed.offsets("disturbed", TOPIC);
             let events = plan.events * i as u64 / parts;
+            // At each disturbance there is something under way: what is read again after one would else be all.
+            allowed.0.store(events + 2 * plan.events / parts, Ordering::Relaxed);
             wait_for("progress", plan.patience, || (read() >= events).then_some(()));
             // The moment is what is random here; there is nothing to wait for.
             std::thread::sleep(Duration::from_millis(random.random_range(0..3_000)));
@@ -141,7 +159,7 @@ fn the_end_is_that_of_an_undisturbed_run() {
                 Disturbance::JoinAndLeave { in_peace } => {
                     let second = instance("second", "disturbed", &disturbed);
                     second.wait_ready();
-                    wait_for("the second has partitions", Duration::from_secs(60), || {
+                    wait_for("the second has partitions", PATIENCE, || {
                         (second.metric("pilotlight_partitions") > 0.0).then_some(())
                     });
                     std::thread::sleep(Duration::from_millis(random.random_range(200..3_000)));
@@ -151,6 +169,7 @@ fn the_end_is_that_of_an_undisturbed_run() {
                 }
             }
         }
+        drop(allowed);
         writing.join().unwrap()
     });
 

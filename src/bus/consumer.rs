@@ -147,6 +147,22 @@ impl GroupConsumer {
         }
     }
 
+    /// Reads no partition any further until [`Self::resume`]. What has been fetched ahead is fetched again then.
+    pub fn pause(&self) -> Result<(), Error> {
+        self.consumer.assignment().and_then(|owned| self.consumer.pause(&owned)).map_err(Error::Pause)
+    }
+
+    /// Reads all partitions again.
+    pub fn resume(&self) -> Result<(), Error> {
+        self.consumer.assignment().and_then(|owned| self.consumer.resume(&owned)).map_err(Error::Pause)
+    }
+
+    /// Whether partitions are to be released; [`Self::changes`] says which.
+    pub fn is_asked_to_release(&self) -> bool {
+        let changes = self.consumer.context().own.changes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        changes.iter().any(|change| matches!(change, Change::Revoked(_)))
+    }
+
     /// What changed in the ownership of partitions since the last call, in order. To be asked after every poll and
     /// before its message is used.
     pub fn changes(&self) -> Vec<Change> {

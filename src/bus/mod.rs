@@ -65,6 +65,9 @@ pub enum Error {
         /// Why not.
         source: KafkaError,
     },
+    /// Partitions that can't be paused.
+    #[error("partitions can't be paused or resumed: {0}")]
+    Pause(KafkaError),
     /// A record that will never be delivered.
     #[error("a record for topic {topic} was not delivered: {reason}; check the topic and the rights to write to it")]
     Delivery {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::Message;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -168,12 +168,25 @@ impl Producer {
     /// Hands `record` over, waiting for room. `false` when it is time to end before there is any; no receipt from then on
     /// is ever delivered.
     pub fn send(&self, record: Record<'_>, shutdown: &Shutdown) -> Result<bool, Error> {
+        self.send_while(record, shutdown, |_| Ok(()))
+    }
+
+    /// The same. While there is no room, `waiting` is called every few milliseconds, with the time waited so far; an error
+    /// ends the waiting.
+    pub fn send_while<E: From<Error>>(
+        &self,
+        record: Record<'_>,
+        shutdown: &Shutdown,
+        mut waiting: impl FnMut(Duration) -> Result<(), E>,
+    ) -> Result<bool, E> {
+        let began = Instant::now();
         while !self.try_send(record)? {
             if shutdown.is_requested() {
                 std::mem::forget(Arc::clone(&self.latest()));
                 return Ok(false);
             }
             shutdown.sleep(Duration::from_millis(5));
+            waiting(began.elapsed())?;
         }
         Ok(true)
     }

@@ -10,7 +10,7 @@ use arrow_array::{Array, ArrayRef, ArrowNativeTypeOp, RecordBatch};
 use arrow_schema::{ArrowError, Field, Schema};
 
 /// Rows of a batch at most.
-const BATCH_ROWS: usize = 1 << 16;
+pub const BATCH_ROWS: usize = 1 << 16;
 
 /// The columns of one row, being written from a value or read into it. A type visits its fields in the same order each
 /// time, whatever they hold; it takes itself apart by a pattern without `..`, so that the compiler asks for a field that

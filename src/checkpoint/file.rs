@@ -70,6 +70,16 @@ impl Snapshot {
     }
 }
 
+/// A checkpoint whose apps are still packed: unpacked, they take several times as much memory.
+pub struct Packed {
+    /// What it stands for.
+    pub about: About,
+    /// One row: what belongs to the partition as a whole.
+    pub partition: Vec<RecordBatch>,
+    bytes: Vec<u8>,
+    parts: usize,
+}
+
 /// Why bytes can't be used as a checkpoint.
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
@@ -108,49 +118,58 @@ pub fn encode(snapshot: &Snapshot) -> Result<Vec<u8>, ArrowError> {
 }
 
 /// The checkpoint in `bytes`, which are checked first.
-pub fn decode(mut bytes: Vec<u8>) -> Result<Snapshot, Unusable> {
-    let damaged = |what: &str| Unusable::Damaged(what.to_owned());
-    let at = digits(&bytes).ok_or_else(|| damaged("it has no checksum, or was cut off"))?;
-    let expected = bytes[at..at + DIGITS].to_vec();
-    bytes[at..at + DIGITS].fill(b'0');
-    if sha256_hex(&bytes).as_bytes() != expected {
-        return Err(damaged("its checksum is another one than when it was written"));
-    }
-    let reader = FileReader::try_new(Cursor::new(&bytes), None)?;
-    let (schema, batches) = (reader.schema(), reader.num_batches());
-    let metadata = |key: &str| schema.metadata().get(key).ok_or_else(|| damaged(&format!("no metadata '{key}'")));
-    let about = metadata(ABOUT)?;
-
-    #[derive(Deserialize)]
-    struct Version {
-        schema: u32,
-    }
-    let unreadable = |error: serde_json::Error| Unusable::Damaged(format!("metadata '{ABOUT}': {error}"));
-    // First, because the rest may be anything in a later version.
-    let Version { schema: found } = serde_json::from_str(about).map_err(unreadable)?;
-    if found > SCHEMA {
-        return Err(Unusable::Newer(found));
-    }
-    let about = serde_json::from_str(about).map_err(unreadable)?;
-    let partition = STANDARD.decode(metadata(PARTITION)?).map_err(|error| Unusable::Damaged(error.to_string()))?;
-    let partition = StreamReader::try_new(Cursor::new(partition), None)?.collect::<Result<_, _>>()?;
-    Ok(Snapshot { about, partition, apps: read_batches(&bytes, batches)? })
+pub fn decode(bytes: Vec<u8>) -> Result<Snapshot, Unusable> {
+    let packed = Packed::open(bytes)?;
+    let apps = (0..).map_while(|part| packed.part(part).transpose()).collect::<Result<_, _>>()?;
+    Ok(Snapshot { about: packed.about, partition: packed.partition, apps })
 }
 
-/// The batches of a file, unpacked on all cores: somebody waits for them.
-fn read_batches(bytes: &[u8], batches: usize) -> Result<Vec<RecordBatch>, ArrowError> {
-    let share = batches.div_ceil(std::thread::available_parallelism().map_or(1, usize::from)).max(1);
-    let read = |first: usize| {
-        let mut reader = FileReader::try_new(Cursor::new(bytes), None)?;
-        reader.set_index(first)?;
-        reader.take(share).collect::<Result<Vec<_>, _>>()
-    };
-    std::thread::scope(|scope| {
-        let parts: Vec<_> = (0..batches).step_by(share).map(|first| scope.spawn(move || read(first))).collect();
-        let broke_off = |_| Err(ArrowError::ComputeError("a thread broke off".to_owned()));
-        let parts = parts.into_iter().map(|part| part.join().unwrap_or_else(broke_off));
-        Ok(parts.collect::<Result<Vec<_>, _>>()?.concat())
-    })
+impl Packed {
+    /// Checks `bytes`, and reads what is small.
+    pub fn open(mut bytes: Vec<u8>) -> Result<Self, Unusable> {
+        let damaged = |what: &str| Unusable::Damaged(what.to_owned());
+        let at = digits(&bytes).ok_or_else(|| damaged("it has no checksum, or was cut off"))?;
+        let expected = bytes[at..at + DIGITS].to_vec();
+        bytes[at..at + DIGITS].fill(b'0');
+        if sha256_hex(&bytes).as_bytes() != expected {
+            return Err(damaged("its checksum is another one than when it was written"));
+        }
+        let reader = FileReader::try_new(Cursor::new(&bytes), None)?;
+        let (schema, parts) = (reader.schema(), reader.num_batches());
+        let metadata = |key: &str| schema.metadata().get(key).ok_or_else(|| damaged(&format!("no metadata '{key}'")));
+        let about = metadata(ABOUT)?;
+
+        #[derive(Deserialize)]
+        struct Version {
+            schema: u32,
+        }
+        let unreadable = |error: serde_json::Error| Unusable::Damaged(format!("metadata '{ABOUT}': {error}"));
+        // First, because the rest may be anything in a later version.
+        let Version { schema: found } = serde_json::from_str(about).map_err(unreadable)?;
+        if found > SCHEMA {
+            return Err(Unusable::Newer(found));
+        }
+        let about = serde_json::from_str(about).map_err(unreadable)?;
+        let partition = STANDARD.decode(metadata(PARTITION)?).map_err(|error| damaged(&error.to_string()))?;
+        let partition = StreamReader::try_new(Cursor::new(partition), None)?.collect::<Result<_, _>>()?;
+        drop(reader);
+        Ok(Self { about, partition, bytes, parts })
+    }
+
+    /// In how many parts the apps are.
+    pub const fn parts(&self) -> usize {
+        self.parts
+    }
+
+    /// Unpacks one part of the apps, a row for each; `None` where there is no such part.
+    pub fn part(&self, part: usize) -> Result<Option<RecordBatch>, ArrowError> {
+        if part >= self.parts {
+            return Ok(None);
+        }
+        let mut reader = FileReader::try_new(Cursor::new(&self.bytes), None)?;
+        reader.set_index(part)?;
+        reader.next().transpose()
+    }
 }
 
 fn stream(batches: &[RecordBatch]) -> Result<Vec<u8>, ArrowError> {

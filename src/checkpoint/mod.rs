@@ -17,8 +17,8 @@ mod recovery;
 mod store;
 mod writer;
 
-pub use columns::{Columns, Number, Reader, Writer as RowWriter, read_rows};
-pub use file::{About, SCHEMA, Snapshot, Unusable, decode, encode};
+pub use columns::{BATCH_ROWS, Columns, Number, Reader, Writer as RowWriter, read_rows};
+pub use file::{About, Packed, SCHEMA, Snapshot, Unusable, decode, encode};
 pub use recovery::{Found, Health, Log, Step, next_step};
 pub use store::{Error as StoreError, Name, Store};
 pub use writer::{Error, Job, Outcome, Writer, write};

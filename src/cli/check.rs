@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 
 use crate::bus;
@@ -20,8 +19,8 @@ use super::{Common, Usage, sample};
                         pilotlight check --sample events.json --format openwhisk    what these events are read as")]
 pub(super) struct Options {
     /// How to print it: table (the default) or json. With --sample, the format of its messages: native, cloudevents,
-    /// openwhisk, aws or mapping (the default is the setting input.format)
-    #[arg(long, value_name = "FORMAT", value_parser = PossibleValuesParser::new(FORMATS))]
+    /// openwhisk, aws, mapping or mapping.NAME (the default is the setting input.format)
+    #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
     format: Option<String>,
     /// A file with a message, one a line, or a JSON array of them: print the invocations in them as canonical JSON
     #[arg(long, value_name = "FILE")]
@@ -49,19 +48,31 @@ struct Report {
     runtimes: Vec<String>,
 }
 
+fn parse_format(text: &str) -> Result<String, String> {
+    if FORMATS.contains(&text) || is_of_messages(text) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("expected one of {}, mapping.NAME", FORMATS.join(", ")))
+}
+
+/// Whether it is how messages look.
+fn is_of_messages(format: &str) -> bool {
+    ingest::Format::NAMES.contains(&format) || format.starts_with("mapping.")
+}
+
 pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
     let settings = common.settings(&[])?;
     let format = options.format.as_deref();
     if let Some(file) = &options.sample {
         let name = format.unwrap_or(&settings.input.format);
-        if !ingest::Format::NAMES.contains(&name) {
+        if !is_of_messages(name) {
             let names = ingest::Format::NAMES.join(", ");
             let text = format!("--format {name} is no format of messages: with --sample, expected one of {names}");
             return Err(Usage(text).into());
         }
         return sample::run(&settings, file, &settings.input.format(name)?);
     }
-    if let Some(name) = format.filter(|name| ingest::Format::NAMES.contains(name)) {
+    if let Some(name) = format.filter(|name| is_of_messages(name)) {
         let text = format!("--format {name} says how messages look: give a file of them with --sample FILE");
         return Err(Usage(text).into());
     }

@@ -23,7 +23,8 @@ use super::{Common, block_on, finish_serving, parse_speed, site};
                         pilotlight pipeline --speed 600    beside `replay --speed 600`\n  \
                         pilotlight pipeline --postgres 127.0.0.1:5433    and then: psql -h 127.0.0.1 -p 5433")]
 pub(super) struct Options {
-    /// Input topics, comma-separated, each TOPIC or TOPIC:FORMAT (native, cloudevents, openwhisk, aws, mapping)
+    /// Input topics, comma-separated, each TOPIC or TOPIC:FORMAT (native, cloudevents, openwhisk, aws, mapping,
+    /// mapping.NAME)
     #[arg(long, value_name = "TOPICS")]
     input: Option<String>,
     /// The policy: fixed, hybrid, or one with parameters such as hybrid:range=2h

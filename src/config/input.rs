@@ -1,5 +1,6 @@
 //! `[input]`
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -35,6 +36,8 @@ pub struct Input {
     pub schema_registry: String,
     /// How the format `mapping` reads events.
     pub mapping: Arc<Mapping>,
+    /// How the formats `mapping.NAME` read them, by name.
+    pub mappings: BTreeMap<String, Arc<Mapping>>,
 }
 
 /// A topic to read, and how.
@@ -69,16 +72,26 @@ impl Input {
     }
 
     fn named(&self, key: &str, found: &str, name: &str) -> Result<Format, Error> {
-        let format = Format::from_name(name, &self.mapping).ok_or_else(|| {
-            let names = Format::NAMES.join(", ");
-            let hint = nearest(name, Format::NAMES.into_iter());
-            let hint = hint.map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
-            let expected = format!("a format, one of {names}{hint}");
-            Error::BadValue { key: key.to_owned(), found: format!("'{found}'"), expected }
+        let wrong = |expected: String| Error::BadValue { key: key.to_owned(), found: format!("'{found}'"), expected };
+        let meant = |near: Option<&str>| near.map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
+        let (section, name, mapping) = match name.split_once('.') {
+            Some(("mapping", which)) => {
+                let section = format!("input.mappings.{which}");
+                let mapping = self.mappings.get(which).ok_or_else(|| {
+                    let near = meant(nearest(which, self.mappings.keys().map(String::as_str)));
+                    wrong(format!("the name of a mapping that has a section [{section}]{near}"))
+                })?;
+                (section, "mapping", mapping)
+            }
+            _ => ("input.mapping".to_owned(), name, &self.mapping),
+        };
+        let format = Format::from_name(name, mapping).ok_or_else(|| {
+            let near = meant(nearest(name, Format::NAMES.into_iter()));
+            wrong(format!("a format, one of {}{near}", Format::NAMES.join(", ")))
         })?;
         if let Format::Mapping(mapping) = &format {
             mapping.check().map_err(|(field, found, expected)| Error::BadValue {
-                key: format!("input.mapping.{field}"),
+                key: format!("{section}.{field}"),
                 found,
                 expected: expected.to_owned(),
             })?;
@@ -129,6 +142,33 @@ mod tests {
         let found: Vec<_> = sources.iter().map(|source| (source.topic.as_str(), source.format.name())).collect();
         assert_eq!(found, [("a", "aws"), ("b", "openwhisk"), ("c", "mapping")]);
         assert_eq!(sources[2].format, Format::Mapping(settings.input.mapping.clone()));
+    }
+
+    #[test]
+    fn topics_may_have_mappings_of_their_own() {
+        let own = [
+            ("input.topics", "c:mapping, d:mapping.shop"),
+            ("input.mappings.shop.app", "/name"),
+            ("input.mappings.shop.duration", "/ms"),
+            ("input.mappings.shop.ended_at", "{ at = '/t', unit = 's' }"),
+        ];
+        let input = load(&[&MAPPED[1..], &own].concat()).unwrap().input;
+        let formats: Vec<_> = input.sources().unwrap().into_iter().map(|source| source.format).collect();
+        assert_eq!(formats, [&input.mapping, &input.mappings["shop"]].map(|mapping| Format::Mapping(mapping.clone())));
+        assert_ne!(formats[0], formats[1]);
+        assert_eq!(input.format("mapping.shop").unwrap(), formats[1]);
+
+        let named = |name| input.format(name).unwrap_err().to_string();
+        let said = named("mapping.shp");
+        assert!(
+            said.ends_with(
+                "expected the name of a mapping that has a section [input.mappings.shp]; did you mean 'shop'?"
+            )
+        );
+        let error = load(&[&MAPPED[1..], &own[..3]].concat()).unwrap_err();
+        assert!(error.starts_with("setting 'input.mappings.shop.started_at' is empty: expected"), "{error}");
+        let error = load(&[&MAPPED[1..], &own, &[("input.mappings.shop.ap", "/a")]].concat()).unwrap_err();
+        assert!(error.contains("unknown field `ap`"), "{error}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ const FILE: &str = "pilotlight.toml";
 const PREFIX: &str = "PILOTLIGHT__";
 
 /// Sections whose keys are the user's or librdkafka's.
-const FREE: [&str; 2] = ["kafka", "agent.runtimes"];
+const FREE: [&str; 3] = ["kafka", "agent.runtimes", "input.mappings"];
 
 pub(super) fn merge(
     file: Option<&Path>,
@@ -119,7 +119,7 @@ fn set(settings: &mut Table, defaults: &Table, path: &str, text: &str, origin: &
         }
         Some(Value::Table(_)) => return Err(bad("one of the keys in this section")),
         // A rule of a mapping may be a table: { at = "/took", unit = "s" }.
-        Some(Value::String(_)) if path.starts_with("input.mapping.") && text.trim_start().starts_with('{') => {
+        Some(Value::String(_)) | None if is_rule(path) && text.trim_start().starts_with('{') => {
             inline(text).ok_or_else(|| bad("a string or an inline table of TOML"))?
         }
         // A new runtime kind: numbers are numbers.
@@ -139,6 +139,11 @@ fn set(settings: &mut Table, defaults: &Table, path: &str, text: &str, origin: &
     }
     table.insert(name.to_owned(), value);
     Ok(())
+}
+
+/// Whether it is how a mapping finds a field.
+fn is_rule(path: &str) -> bool {
+    ["input.mapping.", "input.mappings."].iter().any(|section| path.starts_with(section))
 }
 
 /// Text as a value of TOML, if it is one.

@@ -39,6 +39,8 @@ pub const MAX_NAME_BYTES: usize = 512;
 pub const MAX_RUNTIME_BYTES: usize = 64;
 /// Longest reference to code, bytes.
 pub const MAX_URI_BYTES: usize = 4096;
+/// A message that is packed may unpack to so many times what a message may have; log lines pack to about a tenth.
+const MAX_UNPACKING: usize = 16;
 /// The last millisecond of the year 9999.
 const MAX_TIME_MS: i64 = 253_402_300_799_999;
 
@@ -75,6 +77,14 @@ pub enum Reason {
     TooLarge {
         /// Bytes of the message.
         found: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// Too many bytes once it is unpacked.
+    #[error(
+        "the message unpacks to more than {limit} bytes: at most {MAX_UNPACKING} times input.max_event_bytes are read"
+    )]
+    UnpacksTooLarge {
         /// Bytes allowed.
         limit: usize,
     },
@@ -126,7 +136,7 @@ impl Reason {
     pub const fn kind(&self) -> &'static str {
         match self {
             Reason::Empty => "empty",
-            Reason::TooLarge { .. } => "too_large",
+            Reason::TooLarge { .. } | Reason::UnpacksTooLarge { .. } => "too_large",
             Reason::NotUtf8 { .. } => "not_utf8",
             Reason::Malformed(_) => "malformed",
             Reason::BadField { .. } => "bad_field",
@@ -143,7 +153,7 @@ pub fn decode<'a>(message: &Message<'a>, format: &Format, limits: &Limits) -> Re
     if payload.len() > limits.max_event_bytes {
         return Err(Reason::TooLarge { found: payload.len(), limit: limits.max_event_bytes });
     }
-    let invocations = format.read(format::unframed(payload), message)?;
+    let invocations = format.read(format::unframed(payload), message, MAX_UNPACKING * limits.max_event_bytes)?;
     for invocation in &invocations {
         check(invocation)?;
         if let Some(received_ms) = message.received_ms {

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use crate::bus::{GroupConsumer, Position, Producer};
-use crate::checkpoint::{self, Found, Health, Job, Log, Name, Outcome, Step, Store, Unusable, Writer, next_step};
+use crate::checkpoint::{
+    self, Found, Health, Job, Log, Name, Outcome, Packed, Step, Store, Unusable, Writer, next_step,
+};
 use crate::config::Settings;
 use crate::shutdown::Shutdown;
 use crate::telemetry::CheckpointMetrics;
@@ -17,8 +19,8 @@ use super::shard::{Decider, Shard};
 
 /// From one checkpoint of a partition to the next at least: catching up passes through much event time at once.
 const APART: Duration = Duration::from_secs(10);
-/// For how long lost partitions are held on to, so that their checkpoints can be written.
-const LETTING_GO: Duration = Duration::from_secs(10);
+/// For how long lost partitions are held on to, so that their decisions can be delivered and their checkpoints written.
+pub(super) const LETTING_GO: Duration = Duration::from_secs(10);
 /// For how long a store may fail while a partition waits for its state.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// After a failure the next attempt waits for so long, then twice as long, and so on up to the second.
@@ -36,8 +38,9 @@ pub(super) struct Partition {
     pub(super) saved_offset: i64,
     pub(super) saved_at: Instant,
     taken_at: Instant,
-    /// Checkpoints given to the writer.
-    in_flight: u32,
+    /// Checkpoints given to the writer. By their names, because an outcome may be that of one which was given before the
+    /// partition was lost and gained again.
+    in_flight: Vec<Name>,
 }
 
 /// What is to be known of checkpoints from outside.
@@ -168,7 +171,7 @@ impl<'a> Checkpointer<'a> {
             }
         }
         let deadline = Instant::now() + LETTING_GO;
-        while self.owned.iter().any(|owned| meant(owned) && owned.in_flight > 0) {
+        while self.owned.iter().any(|owned| meant(owned) && !owned.in_flight.is_empty()) {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.writer.outcome(left) {
                 Some(outcome) => self.note(outcome),
@@ -190,7 +193,7 @@ impl<'a> Checkpointer<'a> {
         let apart = APART.min(self.every);
         let due = |owned: &Partition| {
             let since = now.duration_since(owned.taken_at);
-            owned.is_dirty() && owned.in_flight == 0 && since >= apart && (owned.wanted || since >= self.every)
+            owned.is_dirty() && owned.in_flight.is_empty() && since >= apart && (owned.wanted || since >= self.every)
         };
         if now >= self.not_before
             && let Some(i) = self.owned.iter().position(due)
@@ -211,7 +214,7 @@ impl<'a> Checkpointer<'a> {
         (owned.taken_at, owned.wanted) = (began, false);
         match owned.shard.save(self.cluster.as_deref(), &owned.position, owned.next_offset, self.decider) {
             Ok(snapshot) => {
-                owned.in_flight += 1;
+                owned.in_flight.push(snapshot.name());
                 self.writer.give(Job { position: owned.position.clone(), snapshot, published: producer.receipt() });
                 self.metrics.pause.set(began.elapsed().as_secs_f64());
             }
@@ -220,11 +223,16 @@ impl<'a> Checkpointer<'a> {
     }
 
     fn note(&mut self, Outcome { position, name, result }: Outcome) {
-        let owned = self.owned.iter_mut().find(|owned| owned.position == position);
+        let mut owned = self.owned.iter_mut().find(|owned| owned.position == position);
+        if let Some(partition) = &mut owned {
+            match partition.in_flight.iter().position(|given| *given == name) {
+                Some(given) => drop(partition.in_flight.remove(given)),
+                None => owned = None,
+            }
+        }
         match result {
             Ok(()) => {
                 if let Some(owned) = owned {
-                    owned.in_flight -= 1;
                     owned.saved_offset = owned.saved_offset.max(name.offset);
                     owned.saved_at = Instant::now();
                 }
@@ -235,7 +243,6 @@ impl<'a> Checkpointer<'a> {
             }
             Err(error) => {
                 if let Some(owned) = owned {
-                    owned.in_flight -= 1;
                     owned.wanted = true;
                 }
                 self.fail(&error.to_string());
@@ -321,18 +328,18 @@ impl<'a> Checkpointer<'a> {
     /// Reads one checkpoint, and what is in it if it can be used.
     fn read(&self, position: &Position, name: Name) -> Result<(Health, Option<Shard>), Error> {
         let began = Instant::now();
-        let snapshot = match checkpoint::decode(self.store.get(position, name)?) {
-            Ok(snapshot) => snapshot,
+        let packed = match Packed::open(self.store.get(position, name)?) {
+            Ok(packed) => packed,
             Err(Unusable::Newer(schema)) => return Ok((Health::Newer(Unusable::Newer(schema).to_string()), None)),
             Err(damaged) => {
                 warn!("checkpoint {name} of {position} is left out: {damaged}; the one before is used");
                 return Ok((Health::Damaged, None));
             }
         };
-        if let Some(misfit) = self.decider.misfit(&snapshot.about, self.cluster.as_deref()) {
+        if let Some(misfit) = self.decider.misfit(&packed.about, self.cluster.as_deref()) {
             return Ok((Health::Unfit(misfit), None));
         }
-        match Shard::load(&snapshot, self.decider) {
+        match Shard::load(&packed, self.decider) {
             Ok(shard) => {
                 info!(apps = shard.apps(), offset = name.offset, "{position} resumes after {:.1?}", began.elapsed());
                 Ok((Health::Sound, Some(shard)))
@@ -366,7 +373,43 @@ impl Partition {
             saved_offset: offset,
             saved_at: now,
             taken_at: now,
-            in_flight: 0,
+            in_flight: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Metrics;
+
+    #[test]
+    fn what_was_given_before_a_partition_was_lost_and_gained_again_does_not_stop_its_checkpoints() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("file://{}", folder.path().display());
+        let flags = [("checkpoint.url", url), ("checkpoint.every", "100ms".to_owned())];
+        let settings = Settings::load(Some("/dev/null".as_ref()), &flags).unwrap();
+        let (decider, metrics) = (Decider::new(&settings).unwrap(), CheckpointMetrics::register(&Metrics::default()));
+        let producer = Producer::open(&settings.kafka, "testing").unwrap();
+        let mut partitions = Checkpointer::open(&settings, &decider, &metrics).unwrap();
+        let position = Position { topic: "events".to_owned(), partition: 0 };
+        let gain = |partitions: &mut Checkpointer, read: i64| {
+            let mut partition = Partition::new(&position, Shard::new(&decider, 0), 0);
+            partition.next_offset = read;
+            partitions.owned = vec![partition];
+        };
+        gain(&mut partitions, 10);
+        partitions.take(0, &producer);
+        // Its outcome comes when the partition is another one.
+        gain(&mut partitions, 20);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let stored = |offset| partitions.store.list(&position).unwrap().contains(&Name { epoch: 0, offset });
+        while !stored(10) {
+            assert!(Instant::now() < deadline, "the first is stored");
+        }
+        while !partitions.store.list(&position).unwrap().contains(&Name { epoch: 0, offset: 20 }) {
+            assert!(Instant::now() < deadline, "and then the second");
+            partitions.step(&producer);
         }
     }
 }

@@ -32,16 +32,17 @@ use crate::policy::budget::ShardCurve;
 use crate::shutdown::{self, Shutdown};
 use crate::telemetry::{CheckpointMetrics, Kind, Metrics, PipelineMetrics};
 
-use checkpointer::Checkpointer;
-use live::{Asked, Looks};
-
+use checkpointer::{Checkpointer, LETTING_GO};
 use keying::Keying;
 pub use live::Look;
+use live::{Asked, Looks};
 use reading::{Reader, header, received_ms};
 pub use shard::{Decider, Later, Outcome, Repriced, Shard};
 
 /// A batch ends after so many messages,
 const BATCH_MESSAGES: usize = 10_000;
+/// Who waits longer than this for room for a decision reads nothing meanwhile.
+const STALL: Duration = Duration::from_secs(1);
 /// Threads that forecast while a batch is read.
 const FORECAST_WORKERS: usize = 2;
 /// or after so long.
@@ -69,6 +70,9 @@ pub enum Error {
     /// What was found there is none that this version may overrule.
     #[error("{0}")]
     Refused(String),
+    /// What can't be delivered must not come after what the next owner of its partition publishes.
+    #[error("decisions wait for their delivery while the group takes their partitions away")]
+    Overdue,
     /// No threads for forecasts.
     #[error(transparent)]
     Forecasts(#[from] forecast::pool::Error),
@@ -190,6 +194,20 @@ impl Pipeline {
         if self.decider.policy.forecasts() {
             self.decider = self.decider.forecasting_with(ForecastPool::new(FORECAST_WORKERS)?);
         }
+        loop {
+            match self.run_once(shutdown) {
+                // The next start does it then.
+                Err(Error::Overdue) if shutdown.is_requested() => return Ok(()),
+                Err(error @ Error::Overdue) => {
+                    warn!("{error}; they are dropped, and what comes after the checkpoints is read again");
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    /// Joins the group and runs until it is time to end or something is wrong.
+    fn run_once(&self, shutdown: &Shutdown) -> Result<(), Error> {
         let partitions = Checkpointer::open(&self.settings, &self.decider, &self.checkpoint_metrics)?;
         let producer = Producer::open(&self.settings.kafka, "publishing decisions")?;
         let input = &self.settings.input;
@@ -197,7 +215,7 @@ impl Pipeline {
         let consumer = GroupConsumer::join(&self.settings.kafka, &input.group, &topics)?;
         let mut run = Run {
             reader: Reader::new(&self.sources, input),
-            pipeline: &self,
+            pipeline: self,
             consumer: &consumer,
             producer: &producer,
             shutdown,
@@ -209,7 +227,7 @@ impl Pipeline {
         };
         // Ends the keying when this ends, however it does.
         let (stop, stopped) = shutdown::channel();
-        std::thread::scope(|scope| {
+        let ended = std::thread::scope(|scope| {
             let stop = stop;
             let keying = (!self.to_key.is_empty()).then(|| {
                 let (settings, metrics, status) = (&self.settings, &self.metrics, &*self.status);
@@ -222,8 +240,13 @@ impl Pipeline {
             drop(stop);
             let keyed = keying.map(|keying| keying.join());
             keyed.unwrap_or(Ok(Ok(()))).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })?;
+        });
         self.status.ready.store(false, Ordering::Relaxed);
+        if let Err(error) = ended {
+            // Before the group is left: nothing is to come after what others publish then.
+            producer.finish(Duration::ZERO);
+            return Err(error);
+        }
         let delivered = producer.finish(Duration::from_secs(5));
         if let Some((_, error)) = producer.take_failures() {
             return Err(error.into());
@@ -440,8 +463,26 @@ impl Run<'_> {
     }
 
     fn send(&self, record: Record<'_>) -> Result<(), Error> {
+        let mut paused = false;
         // Not sent means that it is time to end: the next start will read the same event and publish it again.
-        self.producer.send(record, self.shutdown)?;
+        self.producer.send_while(record, self.shutdown, |waited| self.stay_in_group(waited, &mut paused))?;
+        if paused { Ok(self.consumer.resume()?) } else { Ok(()) }
+    }
+
+    /// Keeps this member alive while it can't go on: the group takes one that does not poll for dead.
+    fn stay_in_group(&self, waited: Duration, paused: &mut bool) -> Result<(), Error> {
+        if waited < STALL {
+            return Ok(());
+        }
+        if !*paused {
+            self.consumer.pause()?;
+            *paused = true;
+        }
+        let unexpected = self.consumer.poll(Duration::ZERO)?.is_some();
+        // A message that comes nevertheless can't be dealt with now.
+        if unexpected || (waited > LETTING_GO && self.consumer.is_asked_to_release()) {
+            return Err(Error::Overdue);
+        }
         Ok(())
     }
 
@@ -456,6 +497,9 @@ impl Run<'_> {
                     ("gained", gained)
                 }
                 Change::Revoked(revoked) => {
+                    if !self.producer.flush(LETTING_GO) {
+                        return Err(Error::Overdue);
+                    }
                     self.partitions.lose(revoked, self.consumer, self.producer);
                     ("lost", revoked)
                 }

@@ -1,13 +1,21 @@
 //! A shard ⇄ a snapshot of it: all that its next decisions follow from.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, SendError, SyncSender};
+
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
 
 use crate::bus::Position;
-use crate::checkpoint::{About, Columns, RowWriter, SCHEMA, Snapshot, read_rows};
+use crate::checkpoint::{About, BATCH_ROWS, Columns, Packed, RowWriter, SCHEMA, Snapshot, read_rows};
 use crate::policy::budget::Schedule;
 
 use super::shard::{Decider, Entry, Shard};
+
+/// Rows that are read at a time when a shard is loaded.
+const PIECE_ROWS: usize = 1 << 10;
+
+type Entries = Result<Vec<(String, Entry)>, ArrowError>;
 
 impl Shard {
     /// All of it, after the events before `offset` of the partition at `position` of a Kafka cluster. Changes nothing.
@@ -40,24 +48,23 @@ impl Shard {
         Ok(Snapshot { about, partition: partition.finish()?, apps: apps.finish()? })
     }
 
-    /// The shard that `snapshot` was taken of.
-    pub fn load(snapshot: &Snapshot, decider: &Decider) -> Result<Self, ArrowError> {
-        let mut shard = Self::new(decider, snapshot.about.epoch);
-        read_rows(&snapshot.partition, |columns| shard.columns(columns))?;
-        let other_policy = snapshot.about.policy != decider.policy_words;
-        shard.apps.reserve(snapshot.apps.iter().map(RecordBatch::num_rows).sum());
-        for entries in read_entries(&snapshot.apps) {
-            for (app, mut entry) in entries? {
-                if snapshot.about.schema < 2 {
-                    // They were not counted: these are known.
-                    entry.state.invocations = u64::from(entry.state.arrivals.idle_times) + 1;
-                }
-                if other_policy {
-                    entry.in_force.end();
-                }
-                shard.apps.insert(app, entry);
+    /// The shard whose checkpoint `packed` is.
+    pub fn load(packed: &Packed, decider: &Decider) -> Result<Self, ArrowError> {
+        let mut shard = Self::new(decider, packed.about.epoch);
+        read_rows(&packed.partition, |columns| shard.columns(columns))?;
+        let other_policy = packed.about.policy != decider.policy_words;
+        // All parts but the last are full.
+        shard.apps.reserve(packed.parts().saturating_sub(1) * BATCH_ROWS);
+        each_entry(packed, |app, mut entry| {
+            if packed.about.schema < 2 {
+                // They were not counted: these are known.
+                entry.state.invocations = u64::from(entry.state.arrivals.idle_times) + 1;
             }
-        }
+            if other_policy {
+                entry.in_force.end();
+            }
+            shard.apps.insert(app, entry);
+        })?;
         Ok(shard)
     }
 
@@ -87,25 +94,54 @@ impl Shard {
     }
 }
 
-/// The rows of `batches`, in as many parts as there are cores, which share the work: somebody waits for it.
-fn read_entries(batches: &[RecordBatch]) -> Vec<Result<Vec<(String, Entry)>, ArrowError>> {
-    let read = |batches: &[RecordBatch]| {
-        let mut entries = Vec::with_capacity(batches.iter().map(RecordBatch::num_rows).sum());
-        read_rows(batches, |columns| {
-            let (mut app, mut entry) = (None, Entry::default());
-            columns.text("app", &mut app);
-            entry.columns(columns);
-            entries.push((app.unwrap_or_default(), entry));
-        })?;
-        Ok(entries)
-    };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = batches.len().div_ceil(cores).max(1);
+/// Hands all apps of `packed` to `take`, in any order. All cores unpack and read meanwhile, because somebody waits for it,
+/// a few rows ahead of what was taken: so memory is used again, instead of being asked for from the system.
+fn each_entry(packed: &Packed, mut take: impl FnMut(String, Entry)) -> Result<(), ArrowError> {
+    let readers = std::thread::available_parallelism().map_or(1, usize::from).min(packed.parts());
+    let next = AtomicUsize::new(0);
+    let (give, given) = mpsc::sync_channel(2 * readers);
     std::thread::scope(|scope| {
-        let parts: Vec<_> = batches.chunks(share).map(|part| scope.spawn(move || read(part))).collect();
-        let broke_off = || Err(ArrowError::ComputeError("a thread broke off".to_owned()));
-        parts.into_iter().map(|part| part.join().unwrap_or_else(|_| broke_off())).collect()
+        // Ends after an error, when nobody takes any more.
+        let read = |give: &SyncSender<Entries>| -> Result<(), SendError<Entries>> {
+            loop {
+                match packed.part(next.fetch_add(1, Ordering::Relaxed)) {
+                    Ok(Some(part)) => {
+                        for from in (0..part.num_rows()).step_by(PIECE_ROWS) {
+                            let piece = part.slice(from, PIECE_ROWS.min(part.num_rows() - from));
+                            give.send(read_entries(&piece))?;
+                        }
+                    }
+                    Ok(None) => return Ok(()),
+                    Err(error) => give.send(Err(error))?,
+                }
+            }
+        };
+        let readers: Vec<_> = (0..readers)
+            .map(|_| {
+                let give = give.clone();
+                scope.spawn(move || read(&give))
+            })
+            .collect();
+        drop(give);
+        let taken = given.into_iter().try_for_each(|entries| {
+            entries?.into_iter().for_each(|(app, entry)| take(app, entry));
+            Ok(())
+        });
+        // Each is joined: one that is not would break this thread off too.
+        let broken_off = readers.into_iter().map(|reader| reader.join()).filter(Result::is_err).count();
+        if broken_off == 0 { taken } else { Err(ArrowError::ComputeError("a thread broke off".to_owned())) }
     })
+}
+
+fn read_entries(piece: &RecordBatch) -> Entries {
+    let mut entries = Vec::with_capacity(piece.num_rows());
+    read_rows(std::slice::from_ref(piece), |columns| {
+        let (mut app, mut entry) = (None, Entry::default());
+        columns.text("app", &mut app);
+        entry.columns(columns);
+        entries.push((app.unwrap_or_default(), entry));
+    })?;
+    Ok(entries)
 }
 
 impl Entry {
@@ -206,7 +242,7 @@ mod tests {
             let mut resumed = Shard::new(&decider, 4);
             for i in (0..9000).step_by(450) {
                 let snapshot = resumed.save(None, &position(), i, &decider).unwrap();
-                resumed = Shard::load(&decode(encode(&snapshot).unwrap()).unwrap(), &decider).unwrap();
+                resumed = Shard::load(&Packed::open(encode(&snapshot).unwrap()).unwrap(), &decider).unwrap();
                 let (expected, found) =
                     (run(&mut undisturbed, i..i + 450, &decider), run(&mut resumed, i..i + 450, &decider));
                 assert_eq!(found, expected, "{policy} from {i}");

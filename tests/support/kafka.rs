@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long a broker may take to become usable; it takes one to three seconds on an idle machine.
-const START_DEADLINE: Duration = Duration::from_secs(60);
+const START_DEADLINE: Duration = Duration::from_secs(180);
 
 /// What Kafka logs once its broker is registered, unfenced and accepts clients.
 const STARTED: &str = "Kafka Server started";
@@ -71,7 +71,7 @@ impl Broker {
     /// second of a closed segment (a topic's `segment.ms` closes one).
     ///
     /// Returns `None`, after one line that says why, where Kafka or Java is missing and may not be installed; with
-    /// `PILOTLIGHT_TEST_NOTHING_SKIPPED` set that is a panic. So is a broker that is not usable within 60 s.
+    /// `PILOTLIGHT_TEST_NOTHING_SKIPPED` set that is a panic. So is a broker that is not usable within 180 s.
     pub fn start() -> Option<Broker> {
         Self::start_with(|_, _| None)
     }

@@ -5,6 +5,7 @@
 pub mod checkpoints;
 pub mod kafka;
 pub mod program;
+pub mod s3;
 pub mod topic;
 
 use std::path::PathBuf;

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use super::wait_for;
 
+/// How long a program may take to be ready or to end; a second or two where nothing else runs.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
 /// A running `pilotlight`. Killed when dropped.
 pub struct Program {
     child: Child,
@@ -36,6 +39,11 @@ pub fn free_port() -> u16 {
 impl Program {
     /// Starts `pilotlight` with `--listen` on a free port. Does not wait for anything.
     pub fn start(arguments: &[&str]) -> Self {
+        Self::start_with(arguments, &[])
+    }
+
+    /// The same, with more variables of the environment.
+    pub fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let logs = folder.path().join("logs");
         let file = File::create(&logs).unwrap();
@@ -44,6 +52,7 @@ impl Program {
             .args(["--listen", &listen])
             // For checkpoints: each program has its own, unless a test says otherwise.
             .env("XDG_DATA_HOME", folder.path())
+            .envs(variables.iter().copied())
             .stdout(file.try_clone().unwrap())
             .stderr(file)
             .spawn()
@@ -59,7 +68,7 @@ impl Program {
     }
 
     pub fn wait_ready(&self) {
-        wait_for(&format!("readiness; logs:\n{}", self.logs()), Duration::from_secs(60), || {
+        wait_for(&format!("readiness; logs:\n{}", self.logs()), PATIENCE, || {
             (self.status("/readyz") == Some(200)).then_some(())
         });
     }
@@ -121,7 +130,7 @@ impl Program {
     pub fn interrupt(mut self) -> (Option<i32>, String) {
         let id = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
-        let status = wait_for("an end after Ctrl-C", Duration::from_secs(20), || self.child.try_wait().unwrap());
+        let status = wait_for("an end after Ctrl-C", PATIENCE, || self.child.try_wait().unwrap());
         (status.code(), self.logs())
     }
 
@@ -133,7 +142,7 @@ impl Program {
 
     /// Waits until it ends by itself: its exit code and what it printed.
     pub fn wait_for_end(mut self) -> (Option<i32>, String) {
-        let status = wait_for("an end by itself", Duration::from_secs(60), || self.child.try_wait().unwrap());
+        let status = wait_for("an end by itself", PATIENCE, || self.child.try_wait().unwrap());
         (status.code(), self.logs())
     }
 

@@ -67,13 +67,19 @@ impl Format {
         matches!(self, Format::CloudEvents)
     }
 
-    /// Reads the invocations in `payload`, which is that of `message` without its framing.
-    pub(super) fn read<'a>(&self, payload: &'a [u8], message: &Message<'a>) -> Result<Invocations<'a>, Reason> {
+    /// Reads the invocations in `payload`, which is that of `message` without its framing. Where it is packed, it may have
+    /// `max_unpacked_bytes`.
+    pub(super) fn read<'a>(
+        &self,
+        payload: &'a [u8],
+        message: &Message<'a>,
+        max_unpacked_bytes: usize,
+    ) -> Result<Invocations<'a>, Reason> {
         match self {
             Format::Native => native::decode(payload).map(|invocation| smallvec![invocation]),
             Format::CloudEvents => cloudevents::decode(payload, message.headers).map(|event| smallvec![event]),
             Format::OpenWhisk => openwhisk::decode(payload).map(|event| event.into_iter().collect()),
-            Format::Aws => aws::decode(payload, message),
+            Format::Aws => aws::decode(payload, message, max_unpacked_bytes),
             Format::Mapping(mapping) => mapping.decode(payload).map(|event| smallvec![event]),
         }
     }

@@ -4,13 +4,17 @@
 //!
 //! `duration` is without loading. What loaded is in `initDurationMs` or, restored from a snapshot (SnapStart),
 //! `restoreDurationMs`; either is there only on a cold start. A message is one such record, a JSON array of them, or the
-//! envelope of a subscription filter (`logEvents`). Other telemetry and other log lines are skipped.
+//! envelope of a subscription filter (`logEvents`), as JSON or packed with gzip, as CloudWatch delivers it. Other telemetry
+//! and other log lines are skipped.
 //!
 //! The function is also the app, since Lambda loads each function by itself. It is named by the log group
 //! (`/aws/lambda/NAME`); where there is none, as in telemetry, by the record's key; without one, by the topic.
 
 mod report;
 
+use std::io::Read;
+
+use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -51,8 +55,18 @@ struct Function<'t> {
     account: Option<&'t str>,
 }
 
-/// Reads all reports of a message.
-pub(super) fn decode<'a>(payload: &'a [u8], message: &Message<'a>) -> Result<Invocations<'a>, Reason> {
+/// How gzip begins; no JSON does (RFC 1952, 2.3.1).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// Reads all reports of a message, which may unpack to `max_bytes`.
+pub(super) fn decode<'a>(payload: &[u8], message: &Message, max_bytes: usize) -> Result<Invocations<'a>, Reason> {
+    let unpacked;
+    let payload = if payload.starts_with(&GZIP) {
+        unpacked = unpack(payload, max_bytes)?;
+        &unpacked
+    } else {
+        payload
+    };
     let key = message.key.and_then(|key| std::str::from_utf8(key).ok()).filter(|key| !key.is_empty());
     let function = Function { name: key.unwrap_or(message.topic), account: None };
     let mut found = Invocations::new();
@@ -62,6 +76,19 @@ pub(super) fn decode<'a>(payload: &'a [u8], message: &Message<'a>) -> Result<Inv
         read(payload, function, &mut found)?;
     }
     Ok(found)
+}
+
+fn unpack(packed: &[u8], max_bytes: usize) -> Result<Vec<u8>, Reason> {
+    let mut unpacked = Vec::new();
+    // One byte more tells that there is more.
+    let mut bounded = MultiGzDecoder::new(packed).take(max_bytes as u64 + 1);
+    bounded
+        .read_to_end(&mut unpacked)
+        .map_err(|error| Reason::Malformed(format!("the message can't be unpacked with gzip: {error}")))?;
+    if unpacked.len() > max_bytes {
+        return Err(Reason::UnpacksTooLarge { limit: max_bytes });
+    }
+    Ok(unpacked)
 }
 
 fn read_all(records: &[&RawValue], function: Function, found: &mut Invocations) -> Result<(), Reason> {
@@ -214,6 +241,40 @@ mod tests {
         let half = envelope.replace("Duration: 20 ms", "Duration: long");
         let reason = canonical(&Format::Aws, half.as_bytes()).unwrap_err();
         assert_eq!(reason, "record 4 of the message: Duration is 'long': expected a number of ms");
+    }
+
+    #[test]
+    fn what_cloudwatch_packs_is_unpacked_within_limits() {
+        use std::io::Write;
+        let pack = |text: &str| {
+            let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+            packer.write_all(text.as_bytes()).unwrap();
+            packer.finish().unwrap()
+        };
+        let read = |packed: &[u8]| -> Result<Vec<String>, String> {
+            let limits = Limits { max_event_bytes: 1000, max_future_ms: 0, max_past_ms: 0 };
+            let message = Message { payload: Some(packed), ..Message::default() };
+            let invocations = ingest::decode(&message, &Format::Aws, &limits).map_err(|reason| reason.to_string())?;
+            Ok(invocations.iter().map(|read| serde_json::to_string(read).unwrap()).collect())
+        };
+        let line = line("REPORT RequestId: r\tDuration: 1 ms");
+        let envelope = format!(r#"{{"owner":"1","logGroup":"/aws/lambda/a","logEvents":[{line},{line}]}}"#);
+        let packed = pack(&envelope);
+        assert_eq!(read(&packed), read(envelope.as_bytes()));
+        assert_eq!(read(&packed).unwrap().len(), 2);
+        // In parts, which gzip allows.
+        let (first, second) = envelope.split_at(20);
+        assert_eq!(read(&[pack(first), pack(second)].concat()), read(&packed));
+
+        let room = " ".repeat(16_000 - envelope.len());
+        assert_eq!(read(&pack(&format!("{envelope}{room}"))), read(&packed));
+        let said = read(&pack(&format!("{envelope}{room} "))).unwrap_err();
+        assert_eq!(
+            said,
+            "the message unpacks to more than 16000 bytes: at most 16 times input.max_event_bytes are read"
+        );
+        let said = read(&packed[..packed.len() - 9]).unwrap_err();
+        assert!(said.starts_with("the message can't be unpacked with gzip: "), "{said}");
     }
 
     #[test]
