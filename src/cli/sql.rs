@@ -20,9 +20,9 @@ use super::{Common, Usage};
 /// Options of `sql`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-                        pilotlight sql 'SELECT app, invocations FROM apps ORDER BY 2 DESC LIMIT 10' --url http://127.0.0.1:7465\n  \
+                        pilotlight sql 'SELECT app, invocations FROM apps ORDER BY 2 DESC LIMIT 10'\n  \
                         pilotlight sql --mount azure=traces/azure2019 --schema azure -f sql/load_over_time.sql\n  \
-                        pilotlight sql --format csv 'SELECT date, count(*) FROM invocations GROUP BY date' > days.csv\n  \
+                        pilotlight sql --url http://10.0.0.7:7465 --format csv 'SELECT * FROM decisions' > decisions.csv\n  \
                         pilotlight sql --mount azure=traces/azure2019 --listen 127.0.0.1:5433    and then: psql -h 127.0.0.1 -p 5433\n  \
                         pilotlight sql    asks for statements; \\? there helps")]
 pub(super) struct Options {
@@ -32,14 +32,14 @@ pub(super) struct Options {
     /// File with statements
     #[arg(short, long, value_name = "FILE", conflicts_with = "statements")]
     file: Option<PathBuf>,
-    /// Ask a running pipeline, in place of reading history and mounts here
+    /// The pipeline to ask, unless there are mounts; without it the one at server.listen
     #[arg(long, value_name = "URL", conflicts_with_all = ["mounts", "listen"])]
     url: Option<String>,
     /// Read the trace in a folder as tables of a schema; may be given many times
     #[arg(long = "mount", value_name = "NAME=DIR", value_parser = parse_mount)]
     mounts: Vec<(String, PathBuf)>,
     /// Where tables are looked for that are named without a schema
-    #[arg(long, value_name = "NAME", conflicts_with = "url")]
+    #[arg(long, value_name = "NAME", requires = "mounts")]
     schema: Option<String>,
     /// How to print what is found
     #[arg(long, value_enum, default_value = "table")]
@@ -48,7 +48,7 @@ pub(super) struct Options {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Answer PostgreSQL clients at this address until interrupted
-    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["statements", "file"])]
+    #[arg(long, value_name = "HOST:PORT", requires = "mounts", conflicts_with_all = ["statements", "file"])]
     listen: Option<SocketAddr>,
 }
 
@@ -65,6 +65,9 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
     let threads = threads::start(&settings.query.all_cores()).context("no threads can be started")?;
     let session = match &options.url {
         Some(url) => Session::There(Remote::new(url)?),
+        None if options.mounts.is_empty() => {
+            Session::There(Remote::new(&format!("http://{}", settings.server.listen))?)
+        }
         None => {
             let schema = options.schema.as_deref();
             let engine = Engine::with_default_schema(&settings.query.all_cores(), schema)?;
