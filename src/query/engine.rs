@@ -83,7 +83,9 @@ impl Engine {
             .with_default_features()
             .with_physical_optimizer_rule(Arc::new(TimeLimit { limit_ms: settings.time_limit.0 }))
             .build();
-        Ok(Self { context: SessionContext::new_with_state(state) })
+        let context = SessionContext::new_with_state(state);
+        super::functions::register(&context);
+        Ok(Self { context })
     }
 
     /// What knows the tables and functions.
