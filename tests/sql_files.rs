@@ -35,13 +35,13 @@ const OF_SINGLES: [&str; 2] = ["inter_arrival_cv_of_invocations", "functions_per
 
 /// Files that need more than a trace has, and what they find missing in one of Azure Functions 2019.
 const OF_HISTORY: [(&str, &str); 7] = [
-    ("always_cold", "No field named missed"),
+    ("always_cold", "No field named idle_ms"),
     ("changed_since_yesterday", "No field named missed"),
     ("cold_starts_by_app", "No field named missed"),
     ("idle_memory_by_policy", "table 'pilotlight.t.decision_history' not found"),
     ("inter_arrival_cv", "No field named gaps"),
     ("most_idle_memory", "table 'pilotlight.t.apps' not found"),
-    ("most_to_gain", "No field named"),
+    ("most_to_gain", "No field named missed"),
 ];
 
 fn file(name: &str) -> PathBuf {

@@ -69,7 +69,10 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
             let schema = options.schema.as_deref();
             let engine = Engine::with_default_schema(&settings.query.all_cores(), schema)?;
             postgres::add_catalog(&engine)?;
-            for (name, folder) in &options.mounts {
+            for (index, (name, folder)) in options.mounts.iter().enumerate() {
+                if options.mounts.iter().take(index).any(|(other, _)| other == name) {
+                    return Err(Usage(format!("--mount names '{name}' twice: each schema holds one trace")).into());
+                }
                 mount::mount(&engine, name, folder)?;
             }
             Session::Here(Box::new(engine))
