@@ -3,10 +3,12 @@
 -- Figure 6 of "Serverless in the Wild" (Shahrad et al., ATC 2020), all apps.
 -- Needs invocations (app, start).
 WITH gaps AS (
-    SELECT app, CAST(start AS BIGINT) - lag(CAST(start AS BIGINT)) OVER (PARTITION BY app ORDER BY start) AS gap_ms
+    SELECT
+        app,
+        extract(epoch FROM start) - lag(extract(epoch FROM start)) OVER (PARTITION BY app ORDER BY start) AS gap_s
     FROM invocations
 ), apps AS (
-    SELECT app, cv(gap_ms) AS cv FROM gaps GROUP BY app
+    SELECT app, cv(gap_s) AS cv FROM gaps GROUP BY app
 )
 SELECT
     count(*) AS apps,
