@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 
 use crate::query::client::Remote;
 use crate::query::output::{self, Format, WriteError};
-use crate::query::{Engine, postgres, split, threads};
+use crate::query::{Engine, mount, postgres, split, threads};
 use crate::shutdown;
 
 use super::sql_prompt::{Prompt, Said};
@@ -72,6 +72,12 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
             let schema = options.schema.as_deref();
             let engine = Engine::with_default_schema(&settings.query.all_cores(), schema)?;
             postgres::add_catalog(&engine)?;
+            for (index, (name, folder)) in options.mounts.iter().enumerate() {
+                if options.mounts.iter().take(index).any(|(other, _)| other == name) {
+                    return Err(Usage(format!("--mount names '{name}' twice: each schema holds one trace")).into());
+                }
+                mount::mount(&engine, name, folder)?;
+            }
             Session::Here(Box::new(engine))
         }
     };

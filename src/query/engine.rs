@@ -17,7 +17,8 @@ use datafusion::sql::sqlparser::parser::ParserError;
 
 use crate::config;
 
-use super::{describe, time_limit::TimeLimit};
+use super::time_limit::TimeLimit;
+use super::{describe, functions};
 
 /// The catalog, which is what PostgreSQL calls a database.
 pub const CATALOG: &str = "pilotlight";
@@ -85,6 +86,7 @@ impl Engine {
             .build();
         let context = SessionContext::new_with_state(state);
         describe::add_information_schema(&context)?;
+        functions::register(&context);
         Ok(Self { context })
     }
 

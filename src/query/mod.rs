@@ -1,15 +1,16 @@
 //! SQL over the workload: what runs now, what ran, and published traces.
 //!
-//! The tables come from [`live`] (the state of a running pipeline).
-//!
-//! [`engine`] runs a statement within limits, on [`threads`] of its own; [`output`] writes its rows. [`http`] and
+//! [`engine`] runs a statement within limits, on [`threads`] of its own, with the [`functions`] that SQL lacks. Its tables
+//! are the state of a running pipeline ([`live`]) and published traces ([`mount`]). [`output`] writes rows. [`http`] and
 //! [`postgres`] are the ways in, and [`client`] comes in by the former.
 
 pub mod client;
 mod describe;
 pub mod engine;
+pub mod functions;
 pub mod http;
 pub mod live;
+pub mod mount;
 pub mod output;
 pub mod postgres;
 pub mod threads;

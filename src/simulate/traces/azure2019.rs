@@ -123,7 +123,7 @@ impl Reading {
     fn add_rows(&mut self, mut rows: Rows) -> Tally {
         self.store.add_chunk(std::mem::take(&mut rows.cells));
         for row in &rows.rows {
-            let [app, name, trigger] = rows.names(row);
+            let [app, name, trigger, _] = rows.names(row);
             let trigger = || (!trigger.is_empty()).then(|| Trigger::from_name(trigger));
             let function = self.catalog.find_or_add(app, name, trigger);
             let index = function as usize;

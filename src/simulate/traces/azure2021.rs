@@ -19,11 +19,28 @@ const MOST_S: f64 = 1e11;
 pub(super) const COLUMNS: [&str; 4] = ["app", "func", "end_timestamp", "duration"];
 
 /// A row.
-struct Row {
-    app: String,
-    function: String,
+pub(super) struct Row {
+    pub app: String,
+    pub function: String,
     end_s: f64,
     duration_s: f64,
+}
+
+/// Reads a row with its columns at these places.
+pub(super) fn row(record: &csv::ByteRecord, [app, func, end, duration]: [usize; 4]) -> Result<Row, String> {
+    Ok(Row {
+        app: name(record, app, "app")?.to_owned(),
+        function: name(record, func, "function")?.to_owned(),
+        end_s: figure(record, end, MOST_S)?,
+        duration_s: figure(record, duration, MOST_MS / 1000.0)?,
+    })
+}
+
+impl Row {
+    /// When it started, ms since the trace began and not before, and how long it took, ms.
+    pub fn start_and_duration_ms(&self) -> (i64, f64) {
+        (((self.end_s - self.duration_s) * 1000.0).round().max(0.0) as i64, self.duration_s * 1000.0)
+    }
 }
 
 pub(super) fn read(path: &Path, progress: &mut Progress<impl Fn(u64, u64)>) -> Result<Trace, Error> {
@@ -31,25 +48,18 @@ pub(super) fn read(path: &Path, progress: &mut Progress<impl Fn(u64, u64)>) -> R
     let mut header = csv::ByteRecord::new();
     split(blocks.header(), &mut header);
     let malformed = |reason| Error::Malformed { path: blocks.path().to_owned(), reason };
-    let [app, func, end, duration] = columns(&header, COLUMNS).map_err(malformed)?;
-    let row = |record: &csv::ByteRecord| {
-        Ok(Row {
-            app: name(record, app, "app")?.to_owned(),
-            function: name(record, func, "function")?.to_owned(),
-            end_s: figure(record, end, MOST_S)?,
-            duration_s: figure(record, duration, MOST_MS / 1000.0)?,
-        })
-    };
+    let places = columns(&header, COLUMNS).map_err(malformed)?;
+    let row = |record: &csv::ByteRecord| row(record, places);
     let mut catalog = Catalog::default();
     let mut arrivals = Vec::new();
     let (mut tally, mut end_ms) = (Tally::default(), 0);
     let take = |(rows, rows_tally): (Vec<Row>, Tally), lines: u64| {
         tally.add(rows_tally, lines);
-        for Row { app, function, end_s, duration_s } in rows {
-            let function = catalog.find_or_add(&app, &function, || None);
-            let at_ms = ((end_s - duration_s) * 1000.0).round().max(0.0) as i64;
-            end_ms = end_ms.max((end_s * 1000.0).round() as i64);
-            arrivals.push(Arrival { at_ms, duration_ms: duration_s * 1000.0, function });
+        for row in rows {
+            let function = catalog.find_or_add(&row.app, &row.function, || None);
+            let (at_ms, duration_ms) = row.start_and_duration_ms();
+            end_ms = end_ms.max((row.end_s * 1000.0).round() as i64);
+            arrivals.push(Arrival { at_ms, duration_ms, function });
         }
     };
     let broken = blocks.parse(|block| parse(block, header.len(), row), take, |done| progress.tell(done))?;

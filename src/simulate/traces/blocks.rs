@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
@@ -133,6 +134,23 @@ impl Blocks {
             }
             Ok(self.broken.map(|reason| format!("breaks off after line {lines}: {reason}")))
         })
+    }
+
+    /// Parses block by block on this thread, until `take` wants no more. Otherwise as [`Self::parse`].
+    pub fn parse_in_turn<T>(
+        mut self,
+        parse: impl Fn(Block) -> Parsed<T>,
+        mut take: impl FnMut(T, u64) -> ControlFlow<()>,
+    ) -> Result<Option<String>, Error> {
+        let mut lines = self.header_lines;
+        while let Some(block) = self.next()? {
+            let parsed = parse(block);
+            if take(parsed.rows, lines).is_break() {
+                return Ok(None);
+            }
+            lines += parsed.lines;
+        }
+        Ok(self.broken.map(|reason| format!("breaks off after line {lines}: {reason}")))
     }
 
     fn read_header(&mut self) -> Result<(), Error> {

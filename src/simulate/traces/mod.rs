@@ -3,7 +3,7 @@
 //! Read in this order: [`folder`] finds the files, [`blocks`] reads them in blocks of lines, [`rows2019`] and
 //! [`records`] make rows of lines, [`azure2019`] and [`azure2021`] put rows together, with names in a [`catalog`] and
 //! counts in [`cells`]; [`arrivals`] turns counts into arrivals. What can't be read is left out and said in
-//! [`skipped`].
+//! [`skipped`]. [`tables`] hands the rows out as they are, for queries.
 
 mod arrivals;
 mod azure2019;
@@ -15,6 +15,7 @@ mod folder;
 mod records;
 mod rows2019;
 mod skipped;
+pub mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -30,7 +31,7 @@ pub use catalog::AppFunctions;
 pub use cells::Cells;
 pub use skipped::{First, Skipped, Unread};
 
-pub(super) const MINUTE_MS: i64 = 60_000;
+pub(crate) const MINUTE_MS: i64 = 60_000;
 /// No execution takes longer, ms: 31 years.
 const MOST_MS: f64 = 1e12;
 

@@ -20,6 +20,7 @@ pub(super) struct Layout {
     app: usize,
     function: usize,
     trigger: Option<usize>,
+    owner: Option<usize>,
     /// By column: the minute since the beginning of the first day.
     minutes: Vec<Option<u32>>,
     /// The first column with counts, if all after it have counts too, in the order of time, and all names lie before.
@@ -46,6 +47,7 @@ pub(super) struct Row {
     app: Range,
     function: Range,
     trigger: Range,
+    owner: Range,
     /// Where its cells are.
     pub cells: Range,
     /// First and last minute with invocations, if there is any.
@@ -54,9 +56,9 @@ pub(super) struct Row {
 }
 
 impl Rows {
-    /// App, function and trigger of a row.
-    pub fn names(&self, row: &Row) -> [&str; 3] {
-        [row.app, row.function, row.trigger].map(|(begin, end)| {
+    /// App, function, trigger and owner of a row.
+    pub fn names(&self, row: &Row) -> [&str; 4] {
+        [row.app, row.function, row.trigger, row.owner].map(|(begin, end)| {
             // They were found to be UTF-8 when the row was read.
             self.text.get(begin as usize..end as usize).and_then(|name| std::str::from_utf8(name).ok()).unwrap_or("")
         })
@@ -69,7 +71,8 @@ impl Layout {
         let mut record = ByteRecord::new();
         split(header, &mut record);
         let [app, function] = columns(&record, ["HashApp", "HashFunction"])?;
-        let [trigger] = columns(&record, ["Trigger"]).map_or([None], |place| place.map(Some));
+        let [trigger, owner] =
+            ["Trigger", "HashOwner"].map(|name| columns(&record, [name]).map_or(None, |[place]| Some(place)));
         let mut minutes = Vec::with_capacity(record.len());
         let mut no_minute: Option<(u64, String)> = None;
         for label in &record {
@@ -85,8 +88,8 @@ impl Layout {
             return Err("its first row names no minute".to_owned());
         };
         let is_plain = minutes[first..].is_sorted_by(|early, late| late.is_some() && early < late)
-            && app.max(function).max(trigger.unwrap_or(0)) < first;
-        Ok(Self { app, function, trigger, minutes, counts_from: is_plain.then_some(first), no_minute })
+            && app.max(function).max(trigger.unwrap_or(0)).max(owner.unwrap_or(0)) < first;
+        Ok(Self { app, function, trigger, owner, minutes, counts_from: is_plain.then_some(first), no_minute })
     }
 
     /// First and last minute that the file covers.
@@ -135,7 +138,7 @@ impl Layout {
     }
 }
 
-type Names = [Range; 3];
+type Names = [Range; 4];
 
 /// A row under way.
 struct Reading<'a> {
@@ -179,7 +182,7 @@ impl<'a> Reading<'a> {
     /// A row without quotes that begins at `begin` in its block, with counts from column `first` on.
     fn plain_row(&mut self, line: &[u8], begin: usize, first: usize) -> Result<Names, String> {
         self.begin();
-        let mut names = [(0, 0); 3];
+        let mut names = [(0, 0); 4];
         let mut at = 0;
         for column in 0..first {
             let Some(length) = memchr::memchr(b',', &line[at..]) else {
@@ -202,7 +205,7 @@ impl<'a> Reading<'a> {
         self.begin();
         let mut record = std::mem::take(&mut self.record);
         split(line, &mut record);
-        let mut names = [(0, 0); 3];
+        let mut names = [(0, 0); 4];
         for (column, field) in record.iter().enumerate() {
             if let Some(place) = self.place(column) {
                 let begin = self.block_length + self.unquoted.len();
@@ -221,7 +224,7 @@ impl<'a> Reading<'a> {
     }
 
     fn place(&self, column: usize) -> Option<usize> {
-        [Some(self.layout.app), Some(self.layout.function), self.layout.trigger]
+        [Some(self.layout.app), Some(self.layout.function), self.layout.trigger, self.layout.owner]
             .iter()
             .position(|of| *of == Some(column))
     }
@@ -303,7 +306,7 @@ impl<'a> Reading<'a> {
                 None => &block[begin..end],
             }
         };
-        let [app, function, trigger] = names;
+        let [app, function, trigger, _] = names;
         readable_name(bytes(app), "app")?;
         readable_name(bytes(function), "function")?;
         let trigger = bytes(trigger);
@@ -325,13 +328,14 @@ impl<'a> Reading<'a> {
         tally.cells(surplus, line, || format!("it has {found} columns, the header {columns}"));
     }
 
-    fn take_row(&self, [app, function, trigger]: Names, cells: &mut Vec<u8>) -> Row {
+    fn take_row(&self, [app, function, trigger, owner]: Names, cells: &mut Vec<u8>) -> Row {
         let begin = cells.len() as u32;
         encode(&self.counts, cells);
         Row {
             app,
             function,
             trigger,
+            owner,
             cells: (begin, cells.len() as u32),
             minutes: self.counts.first().zip(self.counts.last()).map(|(first, last)| (first.0, last.0)),
             invocations: self.counts.iter().map(|(_, count)| u64::from(*count)).sum(),

@@ -106,7 +106,8 @@ impl fmt::Display for Skipped {
 }
 
 impl Unread {
-    fn sentence(&self) -> Option<String> {
+    /// What could not be read, in a sentence, if anything.
+    pub(super) fn sentence(&self) -> Option<String> {
         let mut parts = Vec::new();
         if let Some(First { file, line, reason }) = &self.first {
             let what: Vec<String> = [(self.rows, "row"), (self.cells, "cell")]
