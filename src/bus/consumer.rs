@@ -18,6 +18,7 @@ use crate::config::Kafka;
 
 use super::Error;
 use super::client::{self, Health};
+use super::member::{join, leave, poll};
 
 /// A partition of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -114,15 +115,8 @@ pub struct GroupConsumer {
 impl GroupConsumer {
     /// Joins `group` for `topics`. Returns at once, whether a broker answers or not.
     pub fn join(kafka: &Kafka, group: &str, topics: &[&str]) -> Result<Self, Error> {
-        let mut options = client::options(kafka, &READING);
-        options.set("group.id", group);
         let context = client::Context::new("reading events", kafka, Ownership::default());
-        let consumer: BaseConsumer<_> =
-            options.create_with_context(context).map_err(|error| client::unusable(kafka, error))?;
-        // Serves the request for a token, if there is one; messages there are none before the subscription.
-        drop(consumer.poll(Duration::ZERO));
-        consumer.subscribe(topics).map_err(|source| Error::Subscribe { topic: topics.join(", "), source })?;
-        let consumer = Self { consumer, asked: Cell::new(Instant::now()) };
+        let consumer = Self { consumer: join(kafka, group, topics, context)?, asked: Cell::new(Instant::now()) };
         consumer.health().ask(consumer.consumer.client(), Duration::from_secs(2));
         Ok(consumer)
     }
@@ -135,16 +129,7 @@ impl GroupConsumer {
     /// The next message, waiting for at most `timeout`. `Ok(None)` also when something else happened: look at
     /// [`Self::changes`] then.
     pub fn poll(&self, timeout: Duration) -> Result<Option<BorrowedMessage<'_>>, Error> {
-        // Only while nothing comes anyway: asking takes time.
-        if !self.health().is_connected() && self.asked.get().elapsed() > Duration::from_secs(1) {
-            self.health().ask(self.consumer.client(), Duration::from_secs(1));
-            self.asked.set(Instant::now());
-        }
-        match self.consumer.poll(timeout) {
-            None => Ok(None),
-            Some(Ok(message)) => Ok(Some(message)),
-            Some(Err(error)) => handle(self.consumer.context(), error).map(|()| None),
-        }
+        poll(&self.consumer, &self.asked, timeout)
     }
 
     /// Reads no partition any further until [`Self::resume`]. What has been fetched ahead is fetched again then.
@@ -213,12 +198,7 @@ impl Drop for GroupConsumer {
                 Change::Revoked(revoked) => self.release(&revoked),
             }
         }
-        self.consumer.unsubscribe();
-        // Consumers can hang when dropped while assigned: let the revocation be served first.
-        let deadline = Instant::now() + Duration::from_secs(2);
-        while self.consumer.assignment().is_ok_and(|owned| owned.count() > 0) && Instant::now() < deadline {
-            drop(self.consumer.poll(Duration::from_millis(20)));
-        }
+        leave(&self.consumer);
     }
 }
 
