@@ -1,9 +1,10 @@
 //! Two ways to read: as a member of a consumer group, and a whole topic from its beginning.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
@@ -62,9 +63,15 @@ pub(super) const READING: [(&str, &str); 9] = [
 /// Changes of ownership that were not followed yet.
 #[derive(Debug, Default)]
 struct Ownership {
-    changes: Mutex<Vec<Change>>,
+    changes: Mutex<VecDeque<Change>>,
     /// Whether nobody will follow any more.
     leaving: AtomicBool,
+}
+
+impl Ownership {
+    fn changes(&self) -> MutexGuard<'_, VecDeque<Change>> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl ConsumerContext for client::Context<()> {}
@@ -80,7 +87,7 @@ impl ConsumerContext for client::Context<Ownership> {
         }
         let positions = positions(partitions);
         let change = if gained { Change::Gained(positions) } else { Change::Revoked(positions) };
-        self.own.changes.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(change);
+        self.own.changes().push_back(change);
     }
 }
 
@@ -127,7 +134,7 @@ impl GroupConsumer {
     }
 
     /// The next message, waiting for at most `timeout`. `Ok(None)` also when something else happened: look at
-    /// [`Self::changes`] then.
+    /// [`Self::change`] then.
     pub fn poll(&self, timeout: Duration) -> Result<Option<BorrowedMessage<'_>>, Error> {
         poll(&self.consumer, &self.asked, timeout)
     }
@@ -142,17 +149,15 @@ impl GroupConsumer {
         self.consumer.assignment().and_then(|owned| self.consumer.resume(&owned)).map_err(Error::Pause)
     }
 
-    /// Whether partitions are to be released; [`Self::changes`] says which.
+    /// Whether partitions are to be released.
     pub fn is_asked_to_release(&self) -> bool {
-        let changes = self.consumer.context().own.changes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        changes.iter().any(|change| matches!(change, Change::Revoked(_)))
+        self.own().changes().iter().any(|change| matches!(change, Change::Revoked(_)))
     }
 
-    /// What changed in the ownership of partitions since the last call, in order. To be asked after every poll and
+    /// What changed in the ownership of partitions, the earliest that was not followed yet. To be asked after every poll and
     /// before its message is used.
-    pub fn changes(&self) -> Vec<Change> {
-        let own = &self.consumer.context().own;
-        std::mem::take(&mut own.changes.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    pub fn change(&self) -> Option<Change> {
+        self.own().changes().front().cloned()
     }
 
     /// Follows [`Change::Gained`]: reads each of the partitions from the offset beside it on.
@@ -162,7 +167,7 @@ impl GroupConsumer {
             // An offset can't be refused.
             let _ = partitions.add_partition_offset(topic, *partition, Offset::Offset(*offset));
         }
-        assign(&self.consumer, true, &partitions);
+        self.follow(true, &partitions);
     }
 
     /// Follows [`Change::Revoked`].
@@ -171,7 +176,16 @@ impl GroupConsumer {
         for Position { topic, partition } in revoked {
             partitions.add_partition(topic, *partition);
         }
-        assign(&self.consumer, false, &partitions);
+        self.follow(false, &partitions);
+    }
+
+    fn follow(&self, gained: bool, partitions: &TopicPartitionList) {
+        assign(&self.consumer, gained, partitions);
+        self.own().changes().pop_front();
+    }
+
+    fn own(&self) -> &Ownership {
+        &self.consumer.context().own
     }
 
     /// The id of the Kafka cluster, where it tells one.
@@ -191,8 +205,9 @@ impl GroupConsumer {
 impl Drop for GroupConsumer {
     /// Leaves the group at once, so that others take over without waiting for a time-out.
     fn drop(&mut self) {
-        self.consumer.context().own.leaving.store(true, Ordering::Relaxed);
-        for change in self.changes() {
+        self.own().leaving.store(true, Ordering::Relaxed);
+        // One that was never followed would keep the consumer from ending.
+        while let Some(change) = self.change() {
             match change {
                 Change::Gained(_) => self.take(&[]),
                 Change::Revoked(revoked) => self.release(&revoked),
