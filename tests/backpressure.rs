@@ -21,13 +21,13 @@ const MAX_POLL_INTERVAL: Duration = Duration::from_secs(6);
 /// backlog alone would take some 1,000 MB in a client's memory.
 const BOUND_MB: f64 = 400.0;
 
-/// Writes so many events of each app to a topic with 8 partitions.
-fn write(broker: &Broker, rounds: i64) {
+/// Writes so many events of each of so many apps to a topic with 8 partitions.
+fn write(broker: &Broker, apps: usize, rounds: i64) {
     tool(broker, "TopicCommand --create --topic pilotlight.invocations --partitions 8");
     let writer = topic::Writer::open(&broker.bootstrap());
     for round in 0..rounds {
         let started_at_ms = 1_700_000_000_000 + round * 60_000;
-        for app in 0..APPS {
+        for app in 0..apps {
             let app = format!("app-{app}");
             let event = format!(
                 r#"{{"app":"{app}","function":"{:0>100}","started_at_ms":{started_at_ms},"duration_ms":5}}"#,
@@ -71,7 +71,7 @@ const SOON_DEAD: [&str; 4] = ["--set", "kafka.session.timeout.ms=6000", "--set",
 fn memory_and_the_group_stay_as_they_are_while_the_control_topic_stalls() {
     let Some(broker) = Broker::start() else { return };
     let bootstrap = broker.bootstrap();
-    write(&broker, ROUNDS);
+    write(&broker, APPS, ROUNDS);
     stall(&broker);
     let common = ["pipeline", "--bootstrap-servers", &bootstrap, "--policy", "fixed"];
     let pipeline = Program::start_ready(&[&common[..], &SOON_DEAD].concat());
@@ -98,42 +98,78 @@ fn partitions_that_are_taken_away_meanwhile_lose_nothing_and_go_back_to_nothing(
     let Some(broker) = Broker::start() else { return };
     let bootstrap = broker.bootstrap();
     const ROUNDS: i64 = 2;
-    write(&broker, ROUNDS);
-    let start = |group: &str, checkpoints: &Checkpoints| {
-        let settings = [
-            format!("input.group={group}"),
-            format!("topics.decisions=decisions-{group}"),
-            checkpoints.setting(),
-            "checkpoint.every=500ms".to_owned(),
-        ];
-        let mut arguments = vec!["pipeline", "--bootstrap-servers", &bootstrap, "--policy", "fixed"];
-        settings.iter().for_each(|setting| arguments.extend(["--set", setting]));
-        arguments.extend(SOON_DEAD);
-        Program::start_ready(&arguments)
-    };
-    let wait_for_all = |group: &str, checkpoints: &Checkpoints| {
-        wait_for("all events in checkpoints", Duration::from_secs(240), || {
-            (checkpoints.offsets(group, "pilotlight.invocations") == APPS as u64 * ROUNDS as u64).then_some(())
-        });
-    };
-    let (shared, alone) = (Checkpoints::new(), Checkpoints::new());
+    write(&broker, APPS, ROUNDS);
+    let shared = Checkpoints::new();
     stall(&broker);
-    let first = start("shared", &shared);
+    let first = start(&bootstrap, "shared", &shared);
     wait_for_stall(&first);
-    let second = start("shared", &shared);
-    wait_for("the first gives up", Duration::from_secs(120), || {
-        first.logs().contains("what comes after the checkpoints is read again").then_some(())
-    });
+    let second = start(&bootstrap, "shared", &shared);
+    wait_for_anew(&first);
     stall_no_more(&broker);
-    wait_for_all("shared", &shared);
+    wait_for_events("shared", &shared, APPS * ROUNDS as usize);
     assert_eq!(first.interrupt().0, Some(0));
     assert_eq!(second.interrupt().0, Some(0));
 
-    let undisturbed = start("alone", &alone);
-    wait_for_all("alone", &alone);
+    assert_ends_as_undisturbed(&bootstrap, APPS, ROUNDS as usize);
+}
+
+#[test]
+fn what_waits_when_the_broker_goes_away_is_published_when_it_is_back() {
+    let Some(mut broker) = Broker::start() else { return };
+    let bootstrap = broker.bootstrap();
+    // Fewer than may wait: the pipeline reads on.
+    const APPS: usize = 50_000;
+    write(&broker, APPS, 2);
+    stall(&broker);
+    let shared = Checkpoints::new();
+    let pipeline = start(&bootstrap, "shared", &shared);
+    wait_for("all events read", Duration::from_secs(60), || {
+        (pipeline.metric("pilotlight_events_total") as usize == 2 * APPS).then_some(())
+    });
+    broker.stop();
+    // For longer than a session lasts.
+    wait_for_anew(&pipeline);
+    broker.restart();
+    stall_no_more(&broker);
+    wait_for_events("shared", &shared, 2 * APPS);
+    assert_eq!(pipeline.interrupt().0, Some(0));
+    assert_ends_as_undisturbed(&bootstrap, APPS, 2);
+}
+
+fn start(bootstrap: &str, group: &str, checkpoints: &Checkpoints) -> Program {
+    let settings = [
+        format!("input.group={group}"),
+        format!("topics.decisions=decisions-{group}"),
+        checkpoints.setting(),
+        "checkpoint.every=500ms".to_owned(),
+    ];
+    let mut arguments = vec!["pipeline", "--bootstrap-servers", bootstrap, "--policy", "fixed"];
+    settings.iter().for_each(|setting| arguments.extend(["--set", setting]));
+    arguments.extend(SOON_DEAD);
+    Program::start_ready(&arguments)
+}
+
+/// Waits until the pipeline gives up what it can't deliver.
+fn wait_for_anew(pipeline: &Program) {
+    wait_for("a new beginning", Duration::from_secs(120), || {
+        pipeline.logs().contains("what comes after the checkpoints is read again").then_some(())
+    });
+}
+
+fn wait_for_events(group: &str, checkpoints: &Checkpoints, events: usize) {
+    wait_for("all events in checkpoints", Duration::from_secs(240), || {
+        (checkpoints.offsets(group, "pilotlight.invocations") == events as u64).then_some(())
+    });
+}
+
+/// The control topic of the group `shared` has what that of a run without disturbance has.
+fn assert_ends_as_undisturbed(bootstrap: &str, apps: usize, rounds: usize) {
+    let alone = Checkpoints::new();
+    let undisturbed = start(bootstrap, "alone", &alone);
+    wait_for_events("alone", &alone, apps * rounds);
     assert_eq!(undisturbed.interrupt().0, Some(0));
-    let decisions = |group: &str| topic::compacted(&bootstrap, &format!("decisions-{group}"));
+    let decisions = |group: &str| topic::compacted(bootstrap, &format!("decisions-{group}"));
     let (found, expected) = (decisions("shared"), decisions("alone"));
-    assert_eq!(expected.len(), APPS);
+    assert_eq!(expected.len(), apps);
     assert!(found == expected, "the control topic ends as that of an undisturbed run");
 }

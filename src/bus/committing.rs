@@ -13,7 +13,8 @@ use tracing::{debug, warn};
 use crate::config::Kafka;
 
 use super::client;
-use super::consumer::{READING, handle, positions};
+use super::consumer::positions;
+use super::member::{join, leave, poll};
 use super::{Change, Error, Position};
 
 /// Changes of ownership that were not looked at yet.
@@ -49,29 +50,13 @@ pub struct CommittingConsumer {
 impl CommittingConsumer {
     /// Joins `group` for `topics`. Returns at once, whether a broker answers or not.
     pub fn join(kafka: &Kafka, group: &str, topics: &[&str]) -> Result<Self, Error> {
-        let mut options = client::options(kafka, &READING);
-        options.set("group.id", group).set("enable.auto.commit", "false");
         let context = client::Context::new("keying events", kafka, Changed::default());
-        let consumer: BaseConsumer<_> =
-            options.create_with_context(context).map_err(|error| client::unusable(kafka, error))?;
-        // Serves the request for a token, if there is one.
-        drop(consumer.poll(Duration::ZERO));
-        consumer.subscribe(topics).map_err(|source| Error::Subscribe { topic: topics.join(", "), source })?;
-        Ok(Self { consumer, asked: Cell::new(Instant::now()) })
+        Ok(Self { consumer: join(kafka, group, topics, context)?, asked: Cell::new(Instant::now()) })
     }
 
     /// The next message, waiting for at most `timeout`. [`Self::changes`] is to be asked before it is used.
     pub fn poll(&self, timeout: Duration) -> Result<Option<BorrowedMessage<'_>>, Error> {
-        let health = &self.consumer.context().health;
-        if !health.is_connected() && self.asked.get().elapsed() > Duration::from_secs(1) {
-            health.ask(self.consumer.client(), Duration::from_secs(1));
-            self.asked.set(Instant::now());
-        }
-        match self.consumer.poll(timeout) {
-            None => Ok(None),
-            Some(Ok(message)) => Ok(Some(message)),
-            Some(Err(error)) => handle(self.consumer.context(), error).map(|()| None),
-        }
+        poll(&self.consumer, &self.asked, timeout)
     }
 
     /// What changed in the ownership of partitions since the last call, in order.
@@ -122,10 +107,6 @@ impl CommittingConsumer {
 
     /// Leaves the group at once, so that others take over without waiting for a time-out.
     pub fn leave(self) {
-        self.consumer.unsubscribe();
-        let deadline = Instant::now() + Duration::from_secs(2);
-        while self.consumer.assignment().is_ok_and(|owned| owned.count() > 0) && Instant::now() < deadline {
-            drop(self.consumer.poll(Duration::from_millis(20)));
-        }
+        leave(&self.consumer);
     }
 }

@@ -1,9 +1,10 @@
 //! Two ways to read: as a member of a consumer group, and a whole topic from its beginning.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
@@ -18,6 +19,7 @@ use crate::config::Kafka;
 
 use super::Error;
 use super::client::{self, Health};
+use super::member::{join, leave, poll};
 
 /// A partition of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,9 +63,15 @@ pub(super) const READING: [(&str, &str); 9] = [
 /// Changes of ownership that were not followed yet.
 #[derive(Debug, Default)]
 struct Ownership {
-    changes: Mutex<Vec<Change>>,
+    changes: Mutex<VecDeque<Change>>,
     /// Whether nobody will follow any more.
     leaving: AtomicBool,
+}
+
+impl Ownership {
+    fn changes(&self) -> MutexGuard<'_, VecDeque<Change>> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl ConsumerContext for client::Context<()> {}
@@ -79,7 +87,7 @@ impl ConsumerContext for client::Context<Ownership> {
         }
         let positions = positions(partitions);
         let change = if gained { Change::Gained(positions) } else { Change::Revoked(positions) };
-        self.own.changes.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(change);
+        self.own.changes().push_back(change);
     }
 }
 
@@ -114,15 +122,8 @@ pub struct GroupConsumer {
 impl GroupConsumer {
     /// Joins `group` for `topics`. Returns at once, whether a broker answers or not.
     pub fn join(kafka: &Kafka, group: &str, topics: &[&str]) -> Result<Self, Error> {
-        let mut options = client::options(kafka, &READING);
-        options.set("group.id", group);
         let context = client::Context::new("reading events", kafka, Ownership::default());
-        let consumer: BaseConsumer<_> =
-            options.create_with_context(context).map_err(|error| client::unusable(kafka, error))?;
-        // Serves the request for a token, if there is one; messages there are none before the subscription.
-        drop(consumer.poll(Duration::ZERO));
-        consumer.subscribe(topics).map_err(|source| Error::Subscribe { topic: topics.join(", "), source })?;
-        let consumer = Self { consumer, asked: Cell::new(Instant::now()) };
+        let consumer = Self { consumer: join(kafka, group, topics, context)?, asked: Cell::new(Instant::now()) };
         consumer.health().ask(consumer.consumer.client(), Duration::from_secs(2));
         Ok(consumer)
     }
@@ -133,18 +134,9 @@ impl GroupConsumer {
     }
 
     /// The next message, waiting for at most `timeout`. `Ok(None)` also when something else happened: look at
-    /// [`Self::changes`] then.
+    /// [`Self::change`] then.
     pub fn poll(&self, timeout: Duration) -> Result<Option<BorrowedMessage<'_>>, Error> {
-        // Only while nothing comes anyway: asking takes time.
-        if !self.health().is_connected() && self.asked.get().elapsed() > Duration::from_secs(1) {
-            self.health().ask(self.consumer.client(), Duration::from_secs(1));
-            self.asked.set(Instant::now());
-        }
-        match self.consumer.poll(timeout) {
-            None => Ok(None),
-            Some(Ok(message)) => Ok(Some(message)),
-            Some(Err(error)) => handle(self.consumer.context(), error).map(|()| None),
-        }
+        poll(&self.consumer, &self.asked, timeout)
     }
 
     /// Reads no partition any further until [`Self::resume`]. What has been fetched ahead is fetched again then.
@@ -157,17 +149,15 @@ impl GroupConsumer {
         self.consumer.assignment().and_then(|owned| self.consumer.resume(&owned)).map_err(Error::Pause)
     }
 
-    /// Whether partitions are to be released; [`Self::changes`] says which.
+    /// Whether partitions are to be released.
     pub fn is_asked_to_release(&self) -> bool {
-        let changes = self.consumer.context().own.changes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        changes.iter().any(|change| matches!(change, Change::Revoked(_)))
+        self.own().changes().iter().any(|change| matches!(change, Change::Revoked(_)))
     }
 
-    /// What changed in the ownership of partitions since the last call, in order. To be asked after every poll and
+    /// What changed in the ownership of partitions, the earliest that was not followed yet. To be asked after every poll and
     /// before its message is used.
-    pub fn changes(&self) -> Vec<Change> {
-        let own = &self.consumer.context().own;
-        std::mem::take(&mut own.changes.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    pub fn change(&self) -> Option<Change> {
+        self.own().changes().front().cloned()
     }
 
     /// Follows [`Change::Gained`]: reads each of the partitions from the offset beside it on.
@@ -177,7 +167,7 @@ impl GroupConsumer {
             // An offset can't be refused.
             let _ = partitions.add_partition_offset(topic, *partition, Offset::Offset(*offset));
         }
-        assign(&self.consumer, true, &partitions);
+        self.follow(true, &partitions);
     }
 
     /// Follows [`Change::Revoked`].
@@ -186,7 +176,16 @@ impl GroupConsumer {
         for Position { topic, partition } in revoked {
             partitions.add_partition(topic, *partition);
         }
-        assign(&self.consumer, false, &partitions);
+        self.follow(false, &partitions);
+    }
+
+    fn follow(&self, gained: bool, partitions: &TopicPartitionList) {
+        assign(&self.consumer, gained, partitions);
+        self.own().changes().pop_front();
+    }
+
+    fn own(&self) -> &Ownership {
+        &self.consumer.context().own
     }
 
     /// The id of the Kafka cluster, where it tells one.
@@ -206,19 +205,15 @@ impl GroupConsumer {
 impl Drop for GroupConsumer {
     /// Leaves the group at once, so that others take over without waiting for a time-out.
     fn drop(&mut self) {
-        self.consumer.context().own.leaving.store(true, Ordering::Relaxed);
-        for change in self.changes() {
+        self.own().leaving.store(true, Ordering::Relaxed);
+        // One that was never followed would keep the consumer from ending.
+        while let Some(change) = self.change() {
             match change {
                 Change::Gained(_) => self.take(&[]),
                 Change::Revoked(revoked) => self.release(&revoked),
             }
         }
-        self.consumer.unsubscribe();
-        // Consumers can hang when dropped while assigned: let the revocation be served first.
-        let deadline = Instant::now() + Duration::from_secs(2);
-        while self.consumer.assignment().is_ok_and(|owned| owned.count() > 0) && Instant::now() < deadline {
-            drop(self.consumer.poll(Duration::from_millis(20)));
-        }
+        leave(&self.consumer);
     }
 }
 

@@ -4,6 +4,7 @@ mod client;
 mod committing;
 mod consumer;
 mod embedded;
+mod member;
 mod oauth;
 mod producer;
 #[cfg(feature = "avro")]

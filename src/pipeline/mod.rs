@@ -488,7 +488,7 @@ impl Run<'_> {
 
     /// Takes over what the group gave and lets go of what it took.
     fn follow_ownership(&mut self) -> Result<(), Error> {
-        for change in self.consumer.changes() {
+        while let Some(change) = self.consumer.change() {
             self.settle()?;
             let (verb, changed) = match &change {
                 Change::Gained(gained) => {
