@@ -1,10 +1,12 @@
 -- Functions per app, and what apps of each size make of all functions and invocations.
 -- Figure 1 of "Serverless in the Wild" (Shahrad et al., ATC 2020).
 -- Needs invocations_per_minute (app, function, invocations).
-WITH apps AS (
-    SELECT app, count(DISTINCT function) AS functions, sum(invocations) AS invocations
+WITH functions AS (
+    SELECT app, function, sum(invocations) AS invocations
     FROM invocations_per_minute
-    GROUP BY app
+    GROUP BY app, function
+), apps AS (
+    SELECT app, count(*) AS functions, sum(invocations) AS invocations FROM functions GROUP BY app
 ), sized AS (
     SELECT
         CASE

@@ -6,10 +6,17 @@ WITH functions AS (
     SELECT app, function, sum(invocations) AS invocations
     FROM invocations_per_minute
     GROUP BY app, function
+), with_app AS (
+    SELECT
+        invocations,
+        sum(invocations) OVER (PARTITION BY app) AS of_app,
+        row_number() OVER (PARTITION BY app ORDER BY function) AS place_in_app
+    FROM functions
 ), counted AS (
-    SELECT 'apps' AS popular, sum(invocations) AS invocations FROM functions GROUP BY app
-    UNION ALL
-    SELECT 'functions', invocations FROM functions
+    SELECT popular, CASE popular WHEN 'apps' THEN of_app ELSE invocations END AS invocations
+    FROM with_app
+    CROSS JOIN (VALUES ('apps'), ('functions')) AS kinds(popular)
+    WHERE popular = 'functions' OR place_in_app = 1
 ), ranked AS (
     SELECT
         popular,

@@ -98,6 +98,8 @@ pub(super) struct Batches {
     most_rows: usize,
     /// Says whether there is still somebody who reads.
     send: Box<dyn FnMut(RecordBatch) -> bool + Send>,
+    /// Whether no more rows are wanted.
+    is_closed: bool,
     error: Option<DataFusionError>,
 }
 
@@ -117,7 +119,15 @@ impl Batches {
         send: impl FnMut(RecordBatch) -> bool + Send + 'static,
     ) -> Self {
         let columns = columns.into_iter().zip(schema.fields().iter().map(|field| Column::of(field.data_type())));
-        Self { columns: columns.collect(), schema, rows: 0, most_rows, send: Box::new(send), error: None }
+        Self {
+            columns: columns.collect(),
+            schema,
+            rows: 0,
+            most_rows,
+            send: Box::new(send),
+            is_closed: false,
+            error: None,
+        }
     }
 
     /// Adds a row.
@@ -139,9 +149,14 @@ impl Batches {
         self.push(&values)
     }
 
+    /// Whether no more rows are wanted.
+    pub const fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
     /// Hands over what is left.
     pub fn finish(mut self) -> Result<()> {
-        if self.rows > 0 {
+        if self.rows > 0 && !self.is_closed {
             let _ = self.hand_over();
         }
         self.error.map_or(Ok(()), Err)
@@ -150,19 +165,14 @@ impl Batches {
     fn hand_over(&mut self) -> ControlFlow<()> {
         let options = RecordBatchOptions::new().with_row_count(Some(std::mem::take(&mut self.rows)));
         let columns = self.columns.iter_mut().map(|(_, column)| column.finish()).collect();
-        match RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options) {
-            Ok(batch) => {
-                if (self.send)(batch) {
-                    ControlFlow::Continue(())
-                } else {
-                    ControlFlow::Break(())
-                }
-            }
+        self.is_closed = match RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options) {
+            Ok(batch) => !(self.send)(batch),
             Err(error) => {
                 self.error = Some(error.into());
-                ControlFlow::Break(())
+                true
             }
-        }
+        };
+        if self.is_closed { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
 

@@ -95,6 +95,10 @@ impl PartitionStream for Part {
         stream.spawn_blocking(move || {
             for Said { file, is_said } in files.iter().map(AsRef::as_ref) {
                 let left_out = file.read(&mut batches).map_err(|error| DataFusionError::External(Box::new(error)))?;
+                // Of a file that was not read to its end it is not known yet.
+                if batches.is_closed() {
+                    break;
+                }
                 if let Some(sentence) = left_out
                     && !is_said.swap(true, Ordering::Relaxed)
                 {
