@@ -172,7 +172,7 @@ fn what_must_not_be_is_refused_and_harms_nothing() {
     let limits = ["query.time_limit=2s", "query.max_rows=100", "query.memory_mb=16", "query.spill_mb=1"];
     let Some(workload) = Workload::start(&limits) else { return };
     const ENDLESS: &str =
-        "SELECT sum(a.value * b.value) FROM generate_series(1, 100000000) a, generate_series(1, 100000000) b";
+        "SELECT sum(a.value * b.value) FROM generate_series(1, 1000) a, generate_series(1, 100000000) b";
     const HUGE: &str = "SELECT value % 7919, value FROM generate_series(1, 100000000) ORDER BY 1, 2 DESC";
     let refused = [
         ("DROP TABLE apps", "can only be read"),
@@ -196,7 +196,8 @@ fn what_must_not_be_is_refused_and_harms_nothing() {
         assert!(said.starts_with("{\"error\":"), "{statement}: {said}");
     }
     assert!(!Path::new("/tmp/pilotlight-must-not-be.csv").exists());
-    for (statement, because) in &refused[..6] {
+    // PostgreSQL's grammar has no external tables.
+    for (statement, because) in refused[..7].iter().filter(|(statement, _)| !statement.contains("EXTERNAL")) {
         let (ok, said) = workload.by_psql(statement);
         assert!(!ok && said.contains(because), "{statement}: {said}");
     }

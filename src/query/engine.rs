@@ -164,6 +164,11 @@ fn in_words(error: &DataFusionError) -> String {
         DataFusionError::ResourcesExhausted(reason) => {
             format!("the query needs more than it may have (query.memory_mb, query.spill_mb): {reason}")
         }
-        root => root.strip_backtrace(),
+        root => match root.strip_backtrace() {
+            said if said.contains("max_temp_directory_size") => {
+                "the query needs more room for temporary files than it may have (query.spill_mb)".to_owned()
+            }
+            said => said,
+        },
     }
 }

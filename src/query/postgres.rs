@@ -75,6 +75,7 @@ impl Handlers {
         let connections = Arc::new(ConnectionManager::new());
         let context = Arc::new(engine.context().clone());
         let hooks: Vec<Arc<dyn QueryHook>> = vec![
+            Arc::new(OthersSettings),
             Arc::new(CursorStatementHook),
             Arc::new(SetShowHook),
             Arc::new(TransactionStatementHook),
@@ -112,6 +113,50 @@ struct Startup(Arc<ConnectionManager>);
 impl NoopStartupHandler for Startup {
     fn connection_manager(&self) -> Option<Arc<ConnectionManager>> {
         Some(Arc::clone(&self.0))
+    }
+}
+
+/// Keeps clients from settings that hold for all of them, the limits among these. Their own (a time zone, a time limit of
+/// their statements) are for the hooks after it.
+struct OthersSettings;
+
+impl OthersSettings {
+    fn refuse<T>(statement: &Statement) -> Option<PgWireResult<T>> {
+        let is_one = matches!(statement, Statement::Set(_))
+            && statement.to_string().to_lowercase().replace('"', "").contains("datafusion.");
+        is_one.then(|| Err(in_postgres(Error::ReadOnly("changing settings of the server"))))
+    }
+}
+
+#[async_trait]
+impl QueryHook for OthersSettings {
+    async fn handle_simple_query(
+        &self,
+        statement: &Statement,
+        _: &SessionContext,
+        _: &mut dyn HookClient,
+    ) -> Option<PgWireResult<Response>> {
+        Self::refuse(statement)
+    }
+
+    async fn handle_extended_parse_query(
+        &self,
+        statement: &Statement,
+        _: &SessionContext,
+        _: &(dyn ClientInfo + Send + Sync),
+    ) -> Option<PgWireResult<LogicalPlan>> {
+        Self::refuse(statement)
+    }
+
+    async fn handle_extended_query(
+        &self,
+        statement: &Statement,
+        _: &LogicalPlan,
+        _: &ParamValues,
+        _: &SessionContext,
+        _: &mut dyn HookClient,
+    ) -> Option<PgWireResult<Response>> {
+        Self::refuse(statement)
     }
 }
 

@@ -35,6 +35,8 @@ fn shared(name: &str) -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
+    let strict = std::env::var_os("PILOTLIGHT_TEST_NOTHING_SKIPPED").is_some();
+    assert!(!strict, "nothing may be skipped here, but ../shared/traces/{name} is missing");
     eprintln!("skipped: ../shared/traces/{name} is not here");
     None
 }
