@@ -55,18 +55,18 @@ pub(super) struct Options {
 /// Who runs the statements.
 pub(super) enum Session {
     /// This process.
-    Here(Box<Engine>),
+    Here(Engine),
     /// A pipeline.
-    There(Remote),
+    There(Box<Remote>),
 }
 
 pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
     let settings = common.settings(&[])?;
     let threads = threads::start(&settings.query.all_cores()).context("no threads can be started")?;
     let session = match &options.url {
-        Some(url) => Session::There(Remote::new(url)?),
+        Some(url) => Session::There(Box::new(Remote::new(url)?)),
         None if options.mounts.is_empty() => {
-            Session::There(Remote::new(&format!("http://{}", settings.server.listen))?)
+            Session::There(Box::new(Remote::new(&format!("http://{}", settings.server.listen))?))
         }
         None => {
             let schema = options.schema.as_deref();
@@ -78,7 +78,7 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
                 }
                 mount::mount(&engine, name, folder)?;
             }
-            Session::Here(Box::new(engine))
+            Session::Here(engine)
         }
     };
     if let (Some(address), Session::Here(engine)) = (options.listen, &session) {

@@ -44,7 +44,7 @@ struct Asked {
 async fn answer(State(service): State<Arc<Service>>, headers: HeaderMap, body: Bytes) -> Response {
     let (sql, format) = match (statement(&headers, &body), format(&headers)) {
         (Ok(sql), Ok(format)) => (sql, format),
-        (Err(refusal), _) | (_, Err(refusal)) => return refusal,
+        (Err(refusal), _) | (_, Err(refusal)) => return refusal.into_response(),
     };
     let (engine, max_rows) = (service.engine.clone(), service.max_rows);
     // Ends with the client: this future is dropped then, and the task with it.
@@ -56,8 +56,8 @@ async fn answer(State(service): State<Arc<Service>>, headers: HeaderMap, body: B
     }));
     match (&mut task.0).await {
         Ok(Ok(bytes)) => ([(header::CONTENT_TYPE, format.media_type())], bytes).into_response(),
-        Ok(Err(error)) => refuse(status(&error), &error.to_string()),
-        Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "the query broke off"),
+        Ok(Err(error)) => Refusal(status(&error), error.to_string()).into_response(),
+        Err(_) => Refusal(StatusCode::INTERNAL_SERVER_ERROR, "the query broke off".to_owned()).into_response(),
     }
 }
 
@@ -69,9 +69,9 @@ impl<T> Drop for AbortOnDrop<T> {
     }
 }
 
-fn statement(headers: &HeaderMap, body: &Bytes) -> Result<String, Response> {
+fn statement(headers: &HeaderMap, body: &Bytes) -> Result<String, Refusal> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let bad = |reason: String| refuse(StatusCode::BAD_REQUEST, &reason);
+    let bad = |reason: String| Refusal(StatusCode::BAD_REQUEST, reason);
     if kind.starts_with("application/json") {
         let asked: Asked = serde_json::from_slice(body)
             .map_err(|error| bad(format!("the body is no {{\"sql\": \"SELECT …\"}}: {error}")))?;
@@ -80,7 +80,7 @@ fn statement(headers: &HeaderMap, body: &Bytes) -> Result<String, Response> {
     String::from_utf8(body.to_vec()).map_err(|_| bad("the statement is not UTF-8".to_owned()))
 }
 
-fn format(headers: &HeaderMap) -> Result<Format, Response> {
+fn format(headers: &HeaderMap) -> Result<Format, Refusal> {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("*/*");
     let named = |kind: &str| match kind.split(';').next().unwrap_or_default().trim() {
         "application/json" | "application/*" | "*/*" => Some(Format::Json),
@@ -91,11 +91,9 @@ fn format(headers: &HeaderMap) -> Result<Format, Response> {
         _ => None,
     };
     accept.split(',').find_map(named).ok_or_else(|| {
-        refuse(
-            StatusCode::NOT_ACCEPTABLE,
-            "Accept names none of application/json, text/csv, text/plain, application/vnd.apache.arrow.stream, \
-             application/vnd.apache.parquet",
-        )
+        let known = "Accept names none of application/json, text/csv, text/plain, application/vnd.apache.arrow.stream, \
+                     application/vnd.apache.parquet";
+        Refusal(StatusCode::NOT_ACCEPTABLE, known.to_owned())
     })
 }
 
@@ -108,7 +106,12 @@ const fn status(error: &WriteError) -> StatusCode {
     }
 }
 
-fn refuse(status: StatusCode, reason: &str) -> Response {
-    let body = serde_json::json!({ "error": reason }).to_string();
-    (status, [(header::CONTENT_TYPE, "application/json")], Body::from(body)).into_response()
+/// Why there is no answer.
+struct Refusal(StatusCode, String);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let body = serde_json::json!({ "error": self.1 }).to_string();
+        (self.0, [(header::CONTENT_TYPE, "application/json")], Body::from(body)).into_response()
+    }
 }

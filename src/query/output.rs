@@ -112,7 +112,7 @@ fn with_lists_as_text(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
 
 enum Writer<'a, W: Write + Send> {
     Table { schema: SchemaRef, batches: Vec<RecordBatch>, rows: usize, to: &'a mut W },
-    Csv(csv::Writer<&'a mut W>),
+    Csv(Box<csv::Writer<&'a mut W>>),
     Json(json::ArrayWriter<&'a mut W>),
     Parquet(Box<ArrowWriter<&'a mut W>>),
     Arrow(StreamWriter<&'a mut W>),
@@ -126,7 +126,7 @@ impl<'a, W: Write + Send> Writer<'a, W> {
                 let mut writer = csv::WriterBuilder::new().with_header(true).build(to);
                 // The header, also where no row follows.
                 writer.write(&with_lists_as_text(&RecordBatch::new_empty(schema.clone()))?)?;
-                Writer::Csv(writer)
+                Writer::Csv(Box::new(writer))
             }
             Format::Json => Writer::Json(json::WriterBuilder::new().with_explicit_nulls(true).build(to)),
             Format::Parquet => {

@@ -53,7 +53,7 @@ pub(super) struct Blocks {
 #[derive(Debug)]
 enum Source {
     Plain { file: BufReader<File>, done: u64 },
-    Gzip(MultiGzDecoder<BufReader<File>>),
+    Gzip(Box<MultiGzDecoder<BufReader<File>>>),
 }
 
 /// Whole lines.
@@ -79,7 +79,7 @@ impl Blocks {
         let unreadable = |source| Error::Unreadable { path: name.clone(), source };
         let mut file = BufReader::with_capacity(1 << 16, File::open(path).map_err(unreadable)?);
         let source = if file.fill_buf().map_err(unreadable)?.starts_with(&GZIP) {
-            Source::Gzip(MultiGzDecoder::new(file))
+            Source::Gzip(Box::new(MultiGzDecoder::new(file)))
         } else {
             Source::Plain { file, done: 0 }
         };
