@@ -15,6 +15,7 @@ use datafusion::arrow::error::ArrowError;
 use crate::model::{Trigger, Window};
 use crate::pipeline::Look;
 use crate::policy::expected;
+use crate::query::describe::COMMENT;
 use crate::state::IdleHistogram;
 
 type Result<T> = std::result::Result<T, ArrowError>;
@@ -165,7 +166,7 @@ impl Kind {
 impl Table {
     pub(super) fn schema(&self) -> SchemaRef {
         let field = |column: &Column| {
-            let comment = ("comment".to_owned(), column.comment.to_owned());
+            let comment = (COMMENT.to_owned(), column.comment.to_owned());
             Field::new(column.name, column.kind.data_type(), true).with_metadata([comment].into())
         };
         Arc::new(Schema::new(self.columns.iter().map(field).collect::<Vec<_>>()))

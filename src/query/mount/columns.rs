@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
-/// Where a field keeps what is said about it.
-pub(super) const COMMENT: &str = "comment";
+use super::COMMENT;
 
 pub(super) const MINUTE: &str = "Begin of the minute, UTC.";
 pub(super) const INVOCATIONS: &str = "Invocations in the minute.";

@@ -23,7 +23,7 @@ use datafusion::logical_expr::{Expr, col, lit};
 use crate::simulate::traces::{self, tables};
 
 use super::Engine;
-use columns::COMMENT;
+use super::describe::COMMENT;
 use rows::File;
 use table::TraceTable;
 
