@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::array::cast::AsArray;
-use datafusion::arrow::array::types::{Float32Type, Float64Type, Int64Type, UInt8Type};
+use datafusion::arrow::array::types::{ArrowPrimitiveType, Float32Type, Float64Type, Int64Type, UInt8Type};
 use datafusion::arrow::array::{
     Array, ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, RecordBatch, RecordBatchOptions, StringArray,
     TimestampMillisecondArray, UInt32Array,
@@ -222,7 +222,7 @@ fn bins(look: &Look, batch: &RecordBatch) -> Result<RecordBatch> {
             until_ms.push((bin < look.shape.bins()).then(|| look.shape.lower_ms(bin + 1)));
             found.push(count);
         };
-        for (bin, count) in floats(counts, row).iter().enumerate().filter(|(_, count)| **count > 0.0) {
+        for (bin, count) in numbers::<Float32Type>(counts, row).iter().enumerate().filter(|(_, count)| **count > 0.0) {
             add(bin, f64::from(*count));
         }
         if beyond.value(row) > 0.0 {
@@ -245,15 +245,10 @@ fn bins(look: &Look, batch: &RecordBatch) -> Result<RecordBatch> {
     RecordBatch::try_new(Arc::new(schema), arrays)
 }
 
-fn floats(lists: &ListArray, row: usize) -> &[f32] {
+/// The numbers of the list in a row.
+fn numbers<T: ArrowPrimitiveType>(lists: &ListArray, row: usize) -> &[T::Native] {
     let offsets = lists.value_offsets();
-    let values = lists.values().as_primitive::<Float32Type>().values();
-    values.get(offsets[row] as usize..offsets[row + 1] as usize).unwrap_or_default()
-}
-
-fn integers(lists: &ListArray, row: usize) -> &[i64] {
-    let offsets = lists.value_offsets();
-    let values = lists.values().as_primitive::<Int64Type>().values();
+    let values = lists.values().as_primitive::<T>().values();
     values.get(offsets[row] as usize..offsets[row + 1] as usize).unwrap_or_default()
 }
 
@@ -302,11 +297,11 @@ impl Rows<'_> {
         let beyond = column(&self.batch, "idle_out_of_bounds")?.as_primitive::<Float64Type>();
         let memory_mb = column(&self.batch, "memory_mb")?.as_primitive::<Float64Type>();
         let value = |row: usize| {
-            let edges = integers(from_ms, row).iter().zip(integers(until_ms, row));
+            let edges = numbers::<Int64Type>(from_ms, row).iter().zip(numbers::<Int64Type>(until_ms, row));
             let windows: Vec<_> =
                 edges.map(|(from_ms, until_ms)| Window { from_ms: *from_ms, until_ms: *until_ms }).collect();
             let memory_mb = if memory_mb.is_valid(row) { memory_mb.value(row) } else { self.look.default_memory_mb };
-            let idle = IdleHistogram::of(floats(counts, row), beyond.value(row));
+            let idle = IdleHistogram::of(numbers::<Float32Type>(counts, row), beyond.value(row));
             expected(&idle, self.look.shape, &windows, memory_mb).as_ref().map(of)
         };
         Ok(Arc::new((0..self.batch.num_rows()).map(value).collect::<Float64Array>()))
