@@ -11,7 +11,7 @@ use datafusion::catalog::{CatalogProviderList, MemTable, MemoryCatalogProviderLi
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionState;
 use datafusion::prelude::SessionContext;
-use datafusion::sql::parser::{DFParser, Statement as Parsed};
+use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::Statement;
 
 use super::CATALOG;
@@ -22,12 +22,9 @@ pub(super) const COMMENT: &str = "comment";
 const ABOUT_TABLES: [&str; 2] = [INFORMATION_SCHEMA, "pg_catalog"];
 
 /// The question that DESCRIBE or SHOW TABLES asks in short; `None` for all other statements.
-pub(super) fn as_question(sql: &str, state: &SessionState) -> Option<String> {
-    let mut statements = DFParser::parse_sql(sql).ok()?;
-    let [Some(Parsed::Statement(statement)), None] = [statements.pop_front(), statements.pop_front()] else {
-        return None;
-    };
-    let table_name = match *statement {
+pub(super) fn as_question(statement: &Parsed, state: &SessionState) -> Option<String> {
+    let Parsed::Statement(statement) = statement else { return None };
+    let table_name = match &**statement {
         Statement::ExplainTable { table_name, .. } => table_name,
         Statement::ShowTables { .. } => {
             return Some(format!(

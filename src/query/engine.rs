@@ -108,24 +108,20 @@ impl Engine {
             return Err(Error::Empty);
         }
         let state = self.context.state();
-        let plan = match describe::as_question(sql, &state) {
+        let statement = state.sql_to_statement(sql, &state.config_options().sql_parser.dialect)?;
+        let plan = match describe::as_question(&statement, &state) {
             Some(question) => state.create_logical_plan(&question).await?,
-            None => state.create_logical_plan(sql).await?,
+            None => state.statement_to_plan(statement).await?,
         };
         only_reads(&plan)?;
         Ok(plan)
     }
 
-    /// Runs a plan that [`Self::plan`] made.
-    pub async fn run(&self, plan: LogicalPlan) -> Result<Answer, Error> {
-        only_reads(&plan)?;
-        let rows = self.context.execute_logical_plan(plan).await?.execute_stream().await?;
-        Ok(Answer { schema: rows.schema(), rows })
-    }
-
     /// Runs one statement.
     pub async fn query(&self, sql: &str) -> Result<Answer, Error> {
-        self.run(self.plan(sql).await?).await
+        let plan = self.plan(sql).await?;
+        let rows = self.context.execute_logical_plan(plan).await?.execute_stream().await?;
+        Ok(Answer { schema: rows.schema(), rows })
     }
 }
 
