@@ -9,14 +9,15 @@
 //! 5. [`policy`]: the state of an app becomes the windows in which to keep it loaded.
 //! 6. [`publish`]: windows become decisions, only when they changed.
 //! 7. [`checkpoint`]: the state of a partition goes to an object store, and comes back.
-//! 8. [`pipeline`]: wires 2-7 between the input topics and the control topic.
-//! 9. [`agent`]: decisions become warm runtimes, which execute functions.
-//! 10. [`shadow`]: what another policy would have cost on the same invocations.
-//! 11. [`simulate`]: traces and workloads to try all this on.
-//! 12. [`query`]: SQL over what runs and what ran.
+//! 8. [`history`]: what was applied and decided goes to Parquet files.
+//! 9. [`pipeline`]: wires 2-8 between the input topics and the control topic.
+//! 10. [`agent`]: decisions become warm runtimes, which execute functions.
+//! 11. [`shadow`]: what another policy would have cost on the same invocations.
+//! 12. [`simulate`]: traces and workloads to try all this on.
+//! 13. [`query`]: SQL over what runs and what ran.
 //!
-//! Around them: [`bus`] (Kafka), [`config`], [`server`] (HTTP), [`html`], [`telemetry`] (logs and metrics), [`shutdown`] and
-//! [`cli`] (one file per subcommand).
+//! Around them: [`bus`] (Kafka), [`objects`] (object stores), [`config`], [`server`] (HTTP), [`html`], [`telemetry`] (logs and
+//! metrics), [`shutdown`] and [`cli`] (one file per subcommand).
 
 pub mod agent;
 pub mod bus;
@@ -24,9 +25,11 @@ pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod forecast;
+pub mod history;
 pub mod html;
 pub mod ingest;
 pub mod model;
+pub mod objects;
 pub mod pipeline;
 pub mod policy;
 pub mod publish;

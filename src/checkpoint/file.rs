@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::sha256_hex;
 
+use super::columns::{Reader, read_rows};
 use super::store::Name;
 
 /// The layout that this version writes. It reads all earlier ones: columns that they lack keep their defaults.
@@ -172,11 +173,21 @@ impl Packed {
     }
 }
 
-fn stream(batches: &[RecordBatch]) -> Result<Vec<u8>, ArrowError> {
+/// Rows as an Arrow IPC stream, compressed.
+pub fn stream(batches: &[RecordBatch]) -> Result<Vec<u8>, ArrowError> {
     let schema = batches.first().map_or_else(|| Arc::new(Schema::empty()), RecordBatch::schema);
     let mut writer = StreamWriter::try_new_with_options(Vec::new(), &schema, options()?)?;
     batches.iter().try_for_each(|batch| writer.write(batch))?;
     writer.into_inner()
+}
+
+/// Calls `read` for each row of a stream that [`stream`] wrote; for none where there are no bytes.
+pub fn read_stream(bytes: &[u8], read: impl FnMut(&mut Reader<'_>)) -> Result<(), ArrowError> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let batches: Vec<_> = StreamReader::try_new(Cursor::new(bytes), None)?.collect::<Result<_, _>>()?;
+    read_rows(&batches, read)
 }
 
 fn options() -> Result<IpcWriteOptions, ArrowError> {

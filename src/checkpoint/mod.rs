@@ -18,7 +18,7 @@ mod store;
 mod writer;
 
 pub use columns::{BATCH_ROWS, Columns, Number, Reader, Writer as RowWriter, read_rows};
-pub use file::{About, Packed, SCHEMA, Snapshot, Unusable, decode, encode};
+pub use file::{About, Packed, SCHEMA, Snapshot, Unusable, decode, encode, read_stream, stream};
 pub use recovery::{Found, Health, Log, Step, next_step};
 pub use store::{Error as StoreError, Name, Store};
 pub use writer::{Error, Job, Outcome, Writer, write};

@@ -1,17 +1,15 @@
 //! Where checkpoints are: an object store, by URL. A checkpoint is put atomically: it is there as a whole or not at all.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::runtime::Runtime;
-use url::Url;
 
 use crate::bus::Position;
 use crate::config::Checkpoint;
+use crate::objects;
 
 /// Checkpoints of a partition that are kept.
 const KEPT: usize = 3;
@@ -81,16 +79,7 @@ impl Store {
     pub fn open(settings: &Checkpoint, group: &str) -> Result<Self, Error> {
         let url = settings.url();
         let wrong = |reason: String| Error::Url { url: url.clone(), reason };
-        let parsed = Url::parse(&url).map_err(|error| wrong(error.to_string()))?;
-        if let Some(folder) = local(&parsed) {
-            let reason = |error: std::io::Error| wrong(format!("the folder can't be made: {error}"));
-            std::fs::create_dir_all(folder).map_err(reason)?;
-        }
-        // As the AWS tools have them: AWS_REGION, AWS_ENDPOINT, AWS_ACCESS_KEY_ID, ...
-        let variables = std::env::vars().map(|(name, value)| (name.to_ascii_lowercase(), value));
-        let variables: HashMap<_, _> = variables.filter(|(name, _)| name.starts_with("aws_")).collect();
-        let (store, root) =
-            object_store::parse_url_opts(&parsed, variables).map_err(|error| wrong(error.to_string()))?;
+        let (store, root) = objects::open(&url).map_err(wrong)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("checkpoint-store")
@@ -137,8 +126,7 @@ impl Store {
 
     /// Removes what writers that were killed have left behind in a local folder: files that never got their name.
     fn tidy(&self, position: &Position) {
-        let url = Url::parse(&self.url).ok();
-        let Some(root) = url.as_ref().and_then(local) else { return };
+        let Some(root) = objects::local(&self.url) else { return };
         let folder = root.join(&self.group).join(&position.topic).join(position.partition.to_string());
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let unnamed = entry.file_name().to_string_lossy().contains(".arrow#");
@@ -171,8 +159,4 @@ impl Store {
         };
         Err(Error::Failed { url: self.url.clone(), what, reason })
     }
-}
-
-fn local(url: &Url) -> Option<PathBuf> {
-    if url.scheme() == "file" { url.to_file_path().ok() } else { None }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use arrow_schema::ArrowError;
 
 use crate::bus::{Position, Receipt};
+use crate::history;
 
 use super::file::{Snapshot, encode};
 use super::store::{self, Name, Store};
@@ -20,6 +21,8 @@ pub struct Job {
     pub snapshot: Snapshot,
     /// For all that was published before it was taken: without that, a crash could lose decisions.
     pub published: Receipt,
+    /// The same for the history of the events before it.
+    pub recorded: history::Receipt,
 }
 
 /// A checkpoint that was written, or why it was not.
@@ -59,8 +62,8 @@ impl Writer {
         let ending = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&ending);
         std::thread::Builder::new().name("checkpoint-writer".to_owned()).spawn(move || {
-            for Job { position, snapshot, published } in todo {
-                while !published.is_delivered() && !stop.load(Ordering::Relaxed) {
+            for Job { position, snapshot, published, recorded } in todo {
+                while !(published.is_delivered() && recorded.is_stored()) && !stop.load(Ordering::Relaxed) {
                     std::thread::sleep(Duration::from_millis(5));
                 }
                 if stop.load(Ordering::Relaxed) {

@@ -9,7 +9,8 @@ use tracing::info;
 
 use crate::config::{self, Settings};
 use crate::pipeline::Handle;
-use crate::query::{Engine, http, live, postgres, threads};
+use crate::history::Store;
+use crate::query::{Engine, history, http, live, postgres, threads};
 use crate::server;
 
 /// The engine, and the threads that it runs on.
@@ -23,6 +24,9 @@ impl Queries {
     pub(super) fn start(settings: &Settings, handle: &Handle) -> anyhow::Result<Self> {
         let engine = Engine::new(&settings.query)?;
         live::add_tables(&engine, handle)?;
+        if let Some(url) = settings.history.url() {
+            history::add_tables(&engine, &Store::open(url)?, Some(handle))?;
+        }
         postgres::add_catalog(&engine)?;
         Ok(Self { engine, threads: Some(threads::start(&settings.query).context("no threads can be started")?) })
     }

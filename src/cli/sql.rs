@@ -11,7 +11,8 @@ use tokio::runtime::Runtime;
 
 use crate::query::client::Remote;
 use crate::query::output::{self, Format, WriteError};
-use crate::query::{Engine, mount, postgres, split, threads};
+use crate::history::Store;
+use crate::query::{Engine, history, mount, postgres, split, threads};
 use crate::shutdown;
 
 use super::sql_prompt::{Prompt, Said};
@@ -22,6 +23,8 @@ use super::{Common, Usage};
 #[command(after_help = "Examples:\n  \
                         pilotlight sql 'SELECT app, invocations FROM apps ORDER BY 2 DESC LIMIT 10'\n  \
                         pilotlight sql --mount azure=traces/azure2019 --schema azure -f sql/load_over_time.sql\n  \
+                        pilotlight sql --history s3://bucket/history -f sql/always_cold.sql
+  \
                         pilotlight sql --url http://10.0.0.7:7465 --format csv 'SELECT * FROM decisions' > decisions.csv\n  \
                         pilotlight sql --mount azure=traces/azure2019 --listen 127.0.0.1:5433    and then: psql -h 127.0.0.1 -p 5433\n  \
                         pilotlight sql    asks for statements; \\? there helps")]
@@ -32,12 +35,15 @@ pub(super) struct Options {
     /// File with statements
     #[arg(short, long, value_name = "FILE", conflicts_with = "statements")]
     file: Option<PathBuf>,
-    /// The pipeline to ask, unless there are mounts; without it the one at server.listen
+    /// The pipeline to ask, unless there are mounts or a history; without it the one at server.listen
     #[arg(long, value_name = "URL", conflicts_with_all = ["mounts", "listen"])]
     url: Option<String>,
     /// Read the trace in a folder as tables of a schema; may be given many times
     #[arg(long = "mount", value_name = "NAME=DIR", value_parser = parse_mount)]
     mounts: Vec<(String, PathBuf)>,
+    /// Read the files of a history, such as file:///var/lib/history: the tables that a pipeline has of what ran
+    #[arg(long, value_name = "URL", conflicts_with = "url")]
+    history: Option<String>,
     /// Where tables are looked for that are named without a schema
     #[arg(long, value_name = "NAME", requires = "mounts")]
     schema: Option<String>,
@@ -48,7 +54,7 @@ pub(super) struct Options {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Answer PostgreSQL clients at this address until interrupted
-    #[arg(long, value_name = "HOST:PORT", requires = "mounts", conflicts_with_all = ["statements", "file"])]
+    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["statements", "file"])]
     listen: Option<SocketAddr>,
 }
 
@@ -65,7 +71,7 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
     let threads = threads::start(&settings.query.all_cores()).context("no threads can be started")?;
     let session = match &options.url {
         Some(url) => Session::There(Box::new(Remote::new(url)?)),
-        None if options.mounts.is_empty() => {
+        None if options.mounts.is_empty() && options.history.is_none() => {
             Session::There(Box::new(Remote::new(&format!("http://{}", settings.server.listen))?))
         }
         None => {
@@ -78,11 +84,17 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
                 }
                 mount::mount(&engine, name, folder)?;
             }
+            if let Some(url) = &options.history {
+                history::add_tables(&engine, &Store::open(url)?, None)?;
+            }
             Session::Here(engine)
         }
     };
-    if let (Some(address), Session::Here(engine)) = (options.listen, &session) {
-        return listen(&threads, engine, address);
+    if let Some(address) = options.listen {
+        return match &session {
+            Session::Here(engine) => listen(&threads, engine, address),
+            Session::There(_) => Err(Usage("--listen needs --mount or --history: a pipeline listens itself".to_owned()).into()),
+        };
     }
     let text = match (&options.statements, &options.file) {
         (Some(text), _) => Some(text.clone()),

@@ -4,6 +4,7 @@
 mod agent;
 mod checkpoint;
 mod duration;
+mod history;
 mod input;
 mod kafka;
 mod layers;
@@ -21,6 +22,7 @@ use serde::Deserialize;
 pub use agent::{Agent, RuntimeKind};
 pub use checkpoint::Checkpoint;
 pub use duration::{Millis, parse_ms, show_ms};
+pub use history::History;
 pub use input::{Input, Source};
 pub use kafka::{Kafka, TOKEN, is_secret, read_secret};
 pub use layers::{DEFAULTS, nearest};
@@ -46,6 +48,8 @@ pub struct Settings {
     pub publish: Publish,
     /// Where the state of partitions is kept, and how often.
     pub checkpoint: Checkpoint,
+    /// What of the past is kept, where, and for how long.
+    pub history: History,
     /// What SQL may take.
     pub query: Query,
     /// HTTP of the pipeline.
@@ -145,6 +149,7 @@ impl Settings {
         ensure(self.input.keyed_by_app || !reads_own, "input.topics", format!("'{keyed}'"), expected)?;
         self.publish.check()?;
         self.checkpoint.check()?;
+        self.history.check()?;
         self.query.check()?;
         self.agent.check()
     }

@@ -87,6 +87,11 @@ impl Regime {
         (Self::Override, "override"),
     ];
 
+    /// Its name in decisions.
+    pub const fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+
     /// As a column.
     pub fn column(&mut self, name: &'static str, columns: &mut impl Columns) {
         let mut index = *self as usize;

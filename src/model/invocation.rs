@@ -151,11 +151,13 @@ pub enum Trigger {
 }
 
 impl Trigger {
+    /// All of them, each at the place of its number.
+    pub const ALL: [Self; 7] =
+        [Self::Http, Self::Queue, Self::Event, Self::Timer, Self::Storage, Self::Orchestration, Self::Other];
+
     /// The class of a platform's own name for it, in any case; unknown names are [`Trigger::Other`].
     pub fn from_name(name: &str) -> Self {
-        use Trigger::{Event, Http, Orchestration, Queue, Storage, Timer};
-        let named = [Http, Queue, Event, Timer, Storage, Orchestration];
-        named.into_iter().find(|trigger| name.eq_ignore_ascii_case(trigger.name())).unwrap_or(Trigger::Other)
+        Self::ALL.into_iter().find(|trigger| name.eq_ignore_ascii_case(trigger.name())).unwrap_or(Trigger::Other)
     }
 
     /// Its name in events.
@@ -193,6 +195,19 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them, each at the place of its number.
+    pub const ALL: [Self; 4] = [Self::Ok, Self::Error, Self::Timeout, Self::InitFailed];
+
+    /// Its name in events.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Status::Ok => "ok",
+            Status::Error => "error",
+            Status::Timeout => "timeout",
+            Status::InitFailed => "init_failed",
+        }
+    }
+
     /// The status of a platform's own name for it; unknown names are [`Status::Error`].
     pub fn from_name(name: &str) -> Self {
         match name {

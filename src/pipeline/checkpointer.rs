@@ -11,8 +11,9 @@ use crate::checkpoint::{
     self, Found, Health, Job, Log, Name, Outcome, Packed, Step, Store, Unusable, Writer, next_step,
 };
 use crate::config::Settings;
+use crate::history::{self, Keeper};
 use crate::shutdown::Shutdown;
-use crate::telemetry::CheckpointMetrics;
+use crate::telemetry::{CheckpointMetrics, HistoryMetrics};
 
 use super::Error;
 use super::shard::{Decider, Shard};
@@ -58,6 +59,8 @@ pub(super) struct Checkpointer<'a> {
     metrics: &'a CheckpointMetrics,
     store: Arc<Store>,
     writer: Writer,
+    /// Where history goes, if it is kept.
+    history: Option<Keeper>,
     every: Duration,
     /// Id of the Kafka cluster, once it told it.
     cluster: Option<String>,
@@ -81,6 +84,7 @@ impl<'a> Checkpointer<'a> {
         settings: &Settings,
         decider: &'a Decider,
         metrics: &'a CheckpointMetrics,
+        history_metrics: &HistoryMetrics,
     ) -> Result<Self, Error> {
         let store = Arc::new(Store::open(&settings.checkpoint, &settings.input.group)?);
         Ok(Self {
@@ -88,6 +92,7 @@ impl<'a> Checkpointer<'a> {
             metrics,
             writer: Writer::start(Arc::clone(&store)).map_err(Error::Thread)?,
             store,
+            history: Keeper::open(&settings.history, history_metrics)?,
             every: Duration::from_millis(settings.checkpoint.every.0.unsigned_abs()),
             cluster: None,
             least_epoch: settings.publish.epoch,
@@ -111,6 +116,11 @@ impl<'a> Checkpointer<'a> {
     /// Their shards.
     pub(super) fn shards(&mut self) -> impl Iterator<Item = &mut Shard> {
         self.owned.iter_mut().map(|owned| &mut owned.shard)
+    }
+
+    /// Where history goes, if it is kept.
+    pub(super) const fn history(&self) -> Option<&Keeper> {
+        self.history.as_ref()
     }
 
     /// A partition, if it is owned.
@@ -147,13 +157,21 @@ impl<'a> Checkpointer<'a> {
             self.owned.push(partition);
         }
         consumer.take(&begin);
+        self.tell_history();
         Ok(())
+    }
+
+    fn tell_history(&self) {
+        if let Some(history) = &self.history {
+            history.set_ours(self.owned.iter().map(|owned| owned.position.clone()).collect());
+        }
     }
 
     /// Lets go of what the group took, with a last checkpoint of each.
     pub(super) fn lose(&mut self, lost: &[Position], consumer: &GroupConsumer, producer: &Producer) {
         self.save_now(lost, producer);
         self.owned.retain(|owned| !lost.contains(&owned.position));
+        self.tell_history();
         consumer.release(lost);
     }
 
@@ -205,7 +223,8 @@ impl<'a> Checkpointer<'a> {
     pub(super) fn condition(&self) -> Condition {
         let dirty = self.owned.iter().filter(|owned| owned.is_dirty());
         let age = dirty.map(|owned| owned.saved_at.elapsed()).max().unwrap_or_default();
-        Condition { age, failing: self.backoff.is_some() }
+        let history_fails = self.history.as_ref().is_some_and(Keeper::is_failing);
+        Condition { age, failing: self.backoff.is_some() || history_fails }
     }
 
     fn take(&mut self, i: usize, producer: &Producer) {
@@ -215,7 +234,9 @@ impl<'a> Checkpointer<'a> {
         match owned.shard.save(self.cluster.as_deref(), &owned.position, owned.next_offset, self.decider) {
             Ok(snapshot) => {
                 owned.in_flight.push(snapshot.name());
-                self.writer.give(Job { position: owned.position.clone(), snapshot, published: producer.receipt() });
+                let recorded = self.history.as_ref().map(Keeper::receipt).unwrap_or_default();
+                let (position, published) = (owned.position.clone(), producer.receipt());
+                self.writer.give(Job { position, snapshot, published, recorded });
                 self.metrics.pause.set(began.elapsed().as_secs_f64());
             }
             Err(error) => self.fail(&error.to_string()),
@@ -280,7 +301,7 @@ impl<'a> Checkpointer<'a> {
                 }
             };
             match attempt {
-                Err(Error::Store(error)) if began.elapsed() < PATIENCE => {
+                Err(error @ (Error::Store(_) | Error::History(history::Error::Store(_)))) if began.elapsed() < PATIENCE => {
                     if !said {
                         warn!("{error}; retrying, because the state of {position} is there");
                         said = true;
@@ -305,11 +326,15 @@ impl<'a> Checkpointer<'a> {
                     found[i].health = health;
                 }
                 Step::Resume(i) => {
-                    let Some(shard) = sound else { return Err(Error::Refused(format!("{position} has no state"))) };
+                    let Some(mut shard) = sound else { return Err(Error::Refused(format!("{position} has no state"))) };
+                    self.resume_history(position, &mut shard, found[i].name.offset)?;
                     return Ok(Partition::new(position, shard, found[i].name.offset));
                 }
                 Step::Anew { epoch, because } => {
-                    let shard = Shard::new(self.decider, epoch);
+                    let mut shard = Shard::new(self.decider, epoch);
+                    if let (Some(history), Some(recorder)) = (&self.history, shard.record_from(log.low, self.decider)) {
+                        recorder.begin_at(history.recorded_until(position, log.high)?.max(log.low));
+                    }
                     let mut partition = Partition::new(position, shard, log.low);
                     if let Some(because) = because {
                         warn!(
@@ -323,6 +348,18 @@ impl<'a> Checkpointer<'a> {
                 Step::Refuse(why) => return Err(Error::Refused(format!("{position}: {why}"))),
             }
         }
+    }
+
+    /// Goes on recording where the checkpoint stopped. Files that were written after it are written again alike, unless
+    /// they are cut otherwise now.
+    fn resume_history(&self, position: &Position, shard: &mut Shard, offset: i64) -> Result<(), Error> {
+        let epoch = shard.epoch;
+        if let (Some(history), Some(recorder)) = (&self.history, shard.record_from(offset, self.decider))
+            && recorder.has_new_cut()
+        {
+            history.remove_from(position, epoch, recorder.from())?;
+        }
+        Ok(())
     }
 
     /// Reads one checkpoint, and what is in it if it can be used.
@@ -391,7 +428,7 @@ mod tests {
         let settings = Settings::load(Some("/dev/null".as_ref()), &flags).unwrap();
         let (decider, metrics) = (Decider::new(&settings).unwrap(), CheckpointMetrics::register(&Metrics::default()));
         let producer = Producer::open(&settings.kafka, "testing").unwrap();
-        let mut partitions = Checkpointer::open(&settings, &decider, &metrics).unwrap();
+        let mut partitions = Checkpointer::open(&settings, &decider, &metrics, &HistoryMetrics::default()).unwrap();
         let position = Position { topic: "events".to_owned(), partition: 0 };
         let gain = |partitions: &mut Checkpointer, read: i64| {
             let mut partition = Partition::new(&position, Shard::new(&decider, 0), 0);

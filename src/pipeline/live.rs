@@ -8,11 +8,14 @@ use arrow_schema::ArrowError;
 use tokio::sync::oneshot;
 use tracing::warn;
 
+use crate::bus::Position;
 use crate::checkpoint::{Columns, RowWriter};
+use crate::history::Piece;
 use crate::model::{now_ms, window_columns};
 use crate::state::Shape;
 
-use super::checkpointer::Partition;
+use super::Status;
+use super::checkpointer::{Checkpointer, Partition};
 use super::shard::{Decider, Entry};
 
 /// The flow stands still while a look is taken; for so many times as long it goes on before the next one is. Who asks
@@ -36,13 +39,32 @@ pub struct Look {
     pub partitions: Vec<RecordBatch>,
 }
 
-/// Who waits for a look.
-#[derive(Debug, Default)]
-pub(super) struct Asked(Mutex<Vec<oneshot::Sender<Arc<Look>>>>);
+/// The rows of history of a partition that are in no file yet.
+#[derive(Debug, Clone)]
+pub struct Recent {
+    /// The partition.
+    pub position: Position,
+    /// First part of the versions of its decisions.
+    pub epoch: u64,
+    /// Offset of the first event that is in no file.
+    pub from: i64,
+    /// Its rows.
+    pub pieces: Vec<Piece>,
+}
 
-impl Asked {
+/// Who waits for a look.
+#[derive(Debug)]
+pub(super) struct Asked<T>(Mutex<Vec<oneshot::Sender<Arc<T>>>>);
+
+impl<T> Default for Asked<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> Asked<T> {
     /// The next look; never comes where nothing runs.
-    pub(super) fn ask(&self) -> oneshot::Receiver<Arc<Look>> {
+    pub(super) fn ask(&self) -> oneshot::Receiver<Arc<T>> {
         let (sender, receiver) = oneshot::channel();
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Who went away waits no more.
@@ -51,7 +73,7 @@ impl Asked {
         receiver
     }
 
-    fn take(&self) -> Vec<oneshot::Sender<Arc<Look>>> {
+    fn take(&self) -> Vec<oneshot::Sender<Arc<T>>> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -59,23 +81,46 @@ impl Asked {
 /// Takes looks, not too often.
 #[derive(Default)]
 pub(super) struct Looks {
-    last: Option<(Arc<Look>, Instant)>,
+    state: Last<Look>,
+    recent: Last<Vec<Recent>>,
 }
+
+/// The last look of a kind.
+struct Last<T>(Option<(Arc<T>, Instant)>);
 
 impl Looks {
     /// Answers who asked. Cheap where nobody did.
-    pub(super) fn answer(&mut self, asked: &Asked, owned: &mut [Partition], decider: &Decider) {
+    pub(super) fn answer(&mut self, status: &Status, partitions: &mut Checkpointer<'_>, decider: &Decider) {
+        self.state.answer(&status.asked, || take(partitions.owned_mut(), decider));
+        self.recent.answer(&status.asked_recent, || Ok(recent(partitions)));
+    }
+
+    /// Forgets a look that nobody has asked for lately, with the memory that it takes.
+    pub(super) fn tidy(&mut self) {
+        self.state.tidy();
+        self.recent.tidy();
+    }
+}
+
+impl<T> Default for Last<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T> Last<T> {
+    fn answer(&mut self, asked: &Asked<T>, take: impl FnOnce() -> Result<T, ArrowError>) {
         let waiting = asked.take();
         if waiting.is_empty() {
             return;
         }
         let began = Instant::now();
-        let look = match &self.last {
+        let look = match &self.0 {
             Some((look, holds_until)) if began < *holds_until => Arc::clone(look),
-            _ => match take(owned, decider) {
+            _ => match take() {
                 Ok(look) => {
                     let look = Arc::new(look);
-                    self.last = Some((Arc::clone(&look), Instant::now() + began.elapsed() * APART));
+                    self.0 = Some((Arc::clone(&look), Instant::now() + began.elapsed() * APART));
                     look
                 }
                 Err(error) => {
@@ -90,13 +135,25 @@ impl Looks {
         }
     }
 
-    /// Forgets a look that nobody has asked for lately, with the memory that it takes.
-    pub(super) fn tidy(&mut self) {
+    fn tidy(&mut self) {
         const KEPT: Duration = Duration::from_secs(30);
-        if self.last.as_ref().is_some_and(|(_, holds_until)| holds_until.elapsed() > KEPT) {
-            self.last = None;
+        if self.0.as_ref().is_some_and(|(_, holds_until)| holds_until.elapsed() > KEPT) {
+            self.0 = None;
         }
     }
+}
+
+fn recent(partitions: &Checkpointer<'_>) -> Vec<Recent> {
+    let Some(keeper) = partitions.history() else { return Vec::new() };
+    let of_partition = |owned: &Partition| {
+        let Partition { position, shard, next_offset, .. } = owned;
+        let recorder = shard.history.as_ref()?;
+        let mut pieces = keeper.waiting(position);
+        let from = pieces.first().map_or(recorder.from(), |piece| piece.events.from);
+        pieces.push(recorder.so_far(position, shard.epoch, *next_offset));
+        Some(Recent { position: position.clone(), epoch: shard.epoch, from, pieces })
+    };
+    partitions.owned().iter().filter_map(of_partition).collect()
 }
 
 fn take(owned: &mut [Partition], decider: &Decider) -> Result<Look, ArrowError> {

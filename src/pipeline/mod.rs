@@ -25,17 +25,18 @@ use crate::bus::{self, Change, GroupConsumer, Producer, Record, SOURCE_HEADER};
 use crate::checkpoint::StoreError;
 use crate::config::{self, Settings, Source};
 use crate::forecast::{self, ForecastPool};
+use crate::history;
 use crate::ingest::order::SourcePosition;
 use crate::ingest::{self, DeadLetter, Format, Invocations, Origin};
 use crate::model::{Decision, Version, now_ms};
 use crate::policy::budget::ShardCurve;
 use crate::shutdown::{self, Shutdown};
-use crate::telemetry::{CheckpointMetrics, Kind, Metrics, PipelineMetrics};
+use crate::telemetry::{CheckpointMetrics, HistoryMetrics, Kind, Metrics, PipelineMetrics};
 
 use checkpointer::{Checkpointer, LETTING_GO};
 use keying::Keying;
-pub use live::Look;
 use live::{Asked, Looks};
+pub use live::{Look, Recent};
 use reading::{Reader, header, received_ms};
 pub use shard::{Decider, Later, Outcome, Repriced, Shard};
 
@@ -73,6 +74,12 @@ pub enum Error {
     /// What can't be delivered must not come after what the next owner of its partition publishes.
     #[error("decisions wait for their delivery while the group takes their partitions away")]
     Overdue,
+    /// History can't be kept.
+    #[error(transparent)]
+    History(#[from] history::Error),
+    /// What history lacks is to be recorded again.
+    #[error("history lacks what was dropped while its store failed")]
+    HistoryDropped,
     /// No threads for forecasts.
     #[error(transparent)]
     Forecasts(#[from] forecast::pool::Error),
@@ -94,6 +101,7 @@ pub struct Pipeline {
     decider: Decider,
     metrics: PipelineMetrics,
     checkpoint_metrics: CheckpointMetrics,
+    history_metrics: HistoryMetrics,
     status: Arc<Status>,
 }
 
@@ -111,7 +119,8 @@ struct Status {
     apps: AtomicU64,
     /// Age of the last checkpoint in seconds, while checkpoints fail; else 0.
     failing_for_s: AtomicU64,
-    asked: Asked,
+    asked: Asked<Look>,
+    asked_recent: Asked<Vec<Recent>>,
 }
 
 /// Counts since the start.
@@ -148,6 +157,12 @@ impl Handle {
         self.0.asked.ask().await.ok()
     }
 
+    /// The rows of history that are in no file yet, of each partition; none where history is not kept. Never comes while no
+    /// broker answers.
+    pub async fn recent(&self) -> Option<Arc<Vec<Recent>>> {
+        self.0.asked_recent.ask().await.ok()
+    }
+
     /// Counts so far.
     pub fn counts(&self) -> Counts {
         Counts {
@@ -176,6 +191,7 @@ impl Pipeline {
             settings: settings.clone(),
             metrics: PipelineMetrics::register(metrics),
             checkpoint_metrics: CheckpointMetrics::register(metrics),
+            history_metrics: HistoryMetrics::register(metrics),
             status: Arc::default(),
         })
     }
@@ -197,10 +213,11 @@ impl Pipeline {
         loop {
             match self.run_once(shutdown) {
                 // The next start does it then.
-                Err(Error::Overdue) if shutdown.is_requested() => return Ok(()),
+                Err(Error::Overdue | Error::HistoryDropped) if shutdown.is_requested() => return Ok(()),
                 Err(error @ Error::Overdue) => {
                     warn!("{error}; they are dropped, and what comes after the checkpoints is read again");
                 }
+                Err(error @ Error::HistoryDropped) => warn!("{error}; going back to the last checkpoints to record it"),
                 ended => return ended,
             }
         }
@@ -208,7 +225,8 @@ impl Pipeline {
 
     /// Joins the group and runs until it is time to end or something is wrong.
     fn run_once(&self, shutdown: &Shutdown) -> Result<(), Error> {
-        let partitions = Checkpointer::open(&self.settings, &self.decider, &self.checkpoint_metrics)?;
+        let partitions =
+            Checkpointer::open(&self.settings, &self.decider, &self.checkpoint_metrics, &self.history_metrics)?;
         let producer = Producer::open(&self.settings.kafka, "publishing decisions")?;
         let input = &self.settings.input;
         let topics: Vec<_> = self.sources.iter().map(|source| source.topic.as_str()).collect();
@@ -304,9 +322,12 @@ impl Run<'_> {
         }
         self.settle()?;
         self.partitions.step(self.producer);
-        self.looks.answer(&self.pipeline.status.asked, self.partitions.owned_mut(), &self.pipeline.decider);
+        self.looks.answer(&self.pipeline.status, &mut self.partitions, &self.pipeline.decider);
         self.looks.tidy();
         self.report();
+        if self.partitions.history().is_some_and(history::Keeper::must_begin_anew) {
+            return Err(Error::HistoryDropped);
+        }
         // A decision that never arrives would be missing until the next one: better to end, and to begin anew.
         self.producer.take_failures().map_or(Ok(()), |(_, error)| Err(error.into()))
     }
@@ -349,11 +370,12 @@ impl Run<'_> {
         // A record that tells nothing can still end the waiting of others.
         let outcome = shard.receive(&invocations, received_ms, message.offset(), decider);
         let timestamp_ms = outcome.timestamp_ms(received_ms);
-        let (mut forgotten, mut repriced) = (Vec::new(), None);
+        let (mut forgotten, mut repriced, mut cut) = (Vec::new(), None, None);
         if outcome.newest_end_ms.is_some() {
             forgotten = shard.forget_silent(decider);
             repriced = shard.reprice(decider);
             partition.wanted |= shard.stretch_ends(decider);
+            cut = shard.cut_history(&partition.position, partition.next_offset, decider);
         }
         let version = shard.version(message.offset());
         self.batch.late += outcome.late;
@@ -363,6 +385,10 @@ impl Run<'_> {
         }
         for decision in &outcome.decisions {
             self.publish(decision, timestamp_ms)?;
+        }
+        if let Some((later, piece)) = cut {
+            later.iter().try_for_each(|later| self.publish(&later.decision, later.timestamp_ms))?;
+            piece.into_iter().zip(self.partitions.history()).for_each(|(piece, history)| history.give(piece));
         }
         for app in forgotten {
             debug!(%app, "forgotten after long silence");

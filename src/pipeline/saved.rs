@@ -5,9 +5,11 @@ use std::sync::mpsc::{self, SendError, SyncSender};
 
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
+use tracing::warn;
 
 use crate::bus::Position;
 use crate::checkpoint::{About, BATCH_ROWS, Columns, Packed, RowWriter, SCHEMA, Snapshot, read_rows};
+use crate::history;
 use crate::policy::budget::Schedule;
 
 use super::shard::{Decider, Entry, Shard};
@@ -26,8 +28,12 @@ impl Shard {
         offset: i64,
         decider: &Decider,
     ) -> Result<Snapshot, ArrowError> {
+        let mut history = self.history.as_mut().map(|history| history.save()).transpose()?.unwrap_or_default();
         let mut partition = RowWriter::default();
-        partition.row(|columns| self.columns(columns))?;
+        partition.row(|columns| {
+            self.columns(columns);
+            history.columns(columns);
+        })?;
         let mut apps = RowWriter::default();
         for (app, entry) in self.apps.iter_mut() {
             apps.row(|columns| {
@@ -51,7 +57,21 @@ impl Shard {
     /// The shard whose checkpoint `packed` is.
     pub fn load(packed: &Packed, decider: &Decider) -> Result<Self, ArrowError> {
         let mut shard = Self::new(decider, packed.about.epoch);
-        read_rows(&packed.partition, |columns| shard.columns(columns))?;
+        let mut history = history::Saved::default();
+        read_rows(&packed.partition, |columns| {
+            shard.columns(columns);
+            history.columns(columns);
+        })?;
+        shard.history = match decider.history {
+            Some(cut) => history.load(cut)?.map(Box::new),
+            None => {
+                if history.is_some() {
+                    let About { topic, partition, .. } = &packed.about;
+                    warn!("history is kept no more: what is in no file yet of {topic}/{partition} is dropped");
+                }
+                None
+            }
+        };
         let other_policy = packed.about.policy != decider.policy_words;
         // All parts but the last are full.
         shard.apps.reserve(packed.parts().saturating_sub(1) * BATCH_ROWS);
@@ -69,7 +89,7 @@ impl Shard {
     }
 
     fn columns(&mut self, columns: &mut impl Columns) {
-        // Epoch and apps stand elsewhere; nothing is awaited when it is saved.
+        // Epoch, apps and history stand elsewhere; nothing is awaited when it is saved.
         let Self {
             epoch: _,
             order,
@@ -82,6 +102,7 @@ impl Shard {
             misses_target,
             stretch_events,
             stretch_began_ms,
+            history: _,
         } = self;
         columns.number("watermark_ms", watermark_ms);
         columns.number("sweep_at_ms", sweep_at_ms);

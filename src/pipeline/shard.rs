@@ -6,7 +6,9 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::config::Settings;
+use crate::bus::Position;
 use crate::forecast::{ForecastPool, Pending};
+use crate::history::{Cut, Met, Piece, Recorder};
 use crate::ingest::Order;
 use crate::ingest::order::{SourcePosition, Spans, Verdict};
 use crate::model::{Decision, Invocation, Version};
@@ -30,6 +32,8 @@ pub struct Decider {
     partitions: u32,
     stretch_events: u64,
     stretch_ms: i64,
+    /// When what was recorded becomes files, where history is kept.
+    pub(super) history: Option<Cut>,
 }
 
 /// A price that was solved for.
@@ -67,6 +71,10 @@ impl Decider {
             partitions: settings.topics.partitions.unsigned_abs().max(1),
             stretch_events: settings.checkpoint.events,
             stretch_ms: settings.checkpoint.every.0,
+            history: settings
+                .history
+                .url()
+                .map(|_| Cut { rows: settings.history.rows, every_ms: settings.history.every.0 }),
         })
     }
 
@@ -145,6 +153,8 @@ pub struct Shard {
     /// Events since the last stretch ended, and the watermark then.
     pub(super) stretch_events: u64,
     pub(super) stretch_began_ms: i64,
+    /// What becomes history, where it is kept.
+    pub(super) history: Option<Box<Recorder>>,
 }
 
 #[derive(Debug, Default)]
@@ -174,6 +184,7 @@ impl Shard {
             sweep_at_ms: 0,
             schedule: None,
             misses_target: false,
+            history: None,
         }
     }
 
@@ -209,13 +220,43 @@ impl Shard {
         let timestamp_ms = outcome.timestamp_ms(received_ms);
         let new = self.awaited.iter_mut().rev().take_while(|awaited| awaited.timestamp_ms.is_none());
         new.for_each(|awaited| awaited.timestamp_ms = Some(timestamp_ms));
+        if let Some(history) = &mut self.history {
+            let later = outcome.later.iter().map(|later| &later.decision);
+            later.chain(&outcome.decisions).for_each(|decision| history.decision(decision));
+        }
         outcome
     }
 
     /// Waits for all forecasts, and makes the decisions that waited for them. To be called before the shard is saved.
     pub fn settle(&mut self, decider: &Decider) -> Vec<Later> {
         let awaited = std::mem::take(&mut self.awaited);
-        awaited.into_iter().filter_map(|awaited| self.decide_later(awaited, decider)).collect()
+        let later: Vec<_> = awaited.into_iter().filter_map(|awaited| self.decide_later(awaited, decider)).collect();
+        if let Some(history) = &mut self.history {
+            later.iter().for_each(|later| history.decision(&later.decision));
+        }
+        later
+    }
+
+    /// Records from offset `from` on what becomes history, if that is kept and nothing is recorded yet.
+    pub fn record_from(&mut self, from: i64, decider: &Decider) -> Option<&mut Recorder> {
+        let cut = decider.history?;
+        Some(self.history.get_or_insert_with(|| Box::new(Recorder::new(cut, from))))
+    }
+
+    /// The rows of history of the messages before offset `until`, if it is time for files, and first the decisions among
+    /// them that had waited for forecasts. Cheap to call after every event, like [`Shard::forget_silent`].
+    pub fn cut_history(
+        &mut self,
+        position: &Position,
+        until: i64,
+        decider: &Decider,
+    ) -> Option<(Vec<Later>, Option<Piece>)> {
+        if !self.history.as_mut()?.is_due(self.watermark_ms) {
+            return None;
+        }
+        let later = self.settle(decider);
+        let history = self.history.as_mut()?;
+        Some((later, history.cut(position, self.epoch, until, self.watermark_ms)))
     }
 
     fn decide_later(&mut self, awaited: Awaited, decider: &Decider) -> Option<Later> {
@@ -275,6 +316,9 @@ impl Shard {
 
         let Some(entry) = self.apps.get_mut(name) else {
             planner.begin(start_ms);
+            if let Some(history) = &mut self.history {
+                history.invocation(invocation, Met { gap_ms: None, idle_ms: None, missed: true }, position);
+            }
             let state = AppState::first(invocation, planner.silence_ms(start_ms), planner.kept());
             let in_force = planner.plan(&state.arrivals, state.memory_mb_or(rules.default_memory_mb));
             let published = publish::summary(&state, &in_force.plan, now_ms, rules);
@@ -284,10 +328,18 @@ impl Shard {
 
         let (arrivals, in_force) = (&mut entry.state.arrivals, &entry.in_force);
         arrivals.count(1, start_ms, planner.kept());
-        if let Observed::Idle(idle_ms) = arrivals.observe(start_ms)
-            && !in_force.plan.windows.iter().any(|window| window.contains(idle_ms))
-        {
+        let idle_ms = match arrivals.observe(start_ms) {
+            Observed::Idle(idle_ms) => Some(idle_ms),
+            Observed::Overlap => None,
+        };
+        let is_missed = |idle_ms| !in_force.plan.windows.iter().any(|window| window.contains(idle_ms));
+        let missed = idle_ms.is_some_and(is_missed);
+        if missed {
             arrivals.activity.cold += 1.0;
+        }
+        if let Some(history) = &mut self.history {
+            let gap_ms = Some(start_ms - arrivals.last_start_ms).filter(|gap_ms| *gap_ms >= 0);
+            history.invocation(invocation, Met { gap_ms, idle_ms, missed }, position);
         }
         let record = |arrivals: &mut Arrivals, idle_ms| planner.record(arrivals, idle_ms, start_ms, 1);
         let due = match entry.state.apply(invocation, record) {

@@ -17,7 +17,7 @@ use datafusion::sql::sqlparser::ast::Statement;
 use super::CATALOG;
 
 /// Key of a column's comment in its field's metadata.
-pub(super) const COMMENT: &str = "comment";
+pub const COMMENT: &str = "comment";
 /// Schemas whose tables are about tables.
 const ABOUT_TABLES: [&str; 2] = [INFORMATION_SCHEMA, "pg_catalog"];
 

@@ -1,13 +1,14 @@
 //! SQL over the workload: what runs now, what ran, and published traces.
 //!
 //! [`engine`] runs a statement within limits, on [`threads`] of its own, with the [`functions`] that SQL lacks. Its tables
-//! are the state of a running pipeline ([`live`]) and published traces ([`mount`]). [`output`] writes rows. [`http`] and
+//! are the state of a running pipeline ([`live`]), what it did ([`history`]) and published traces ([`mount`]). [`output`] writes rows. [`http`] and
 //! [`postgres`] are the ways in, and [`client`] comes in by the former.
 
 pub mod client;
 mod describe;
 pub mod engine;
 pub mod functions;
+pub mod history;
 pub mod http;
 pub mod live;
 pub mod mount;
@@ -16,4 +17,5 @@ pub mod postgres;
 pub mod threads;
 mod time_limit;
 
+pub use describe::COMMENT;
 pub use engine::{Answer, CATALOG, Engine, Error, SCHEMA, split};

@@ -136,6 +136,41 @@ impl CheckpointMetrics {
     }
 }
 
+/// Metrics of the pipeline's history.
+#[derive(Debug, Clone, Default)]
+pub struct HistoryMetrics {
+    /// Invocations that were written.
+    pub rows: Counter,
+    /// Files that were written.
+    pub files: Counter,
+    /// Their bytes.
+    pub bytes: Counter,
+    /// Whether the store failed last time.
+    pub failing: Gauge,
+    /// Files made one.
+    pub compacted: Counter,
+    /// Files deleted because of their age or of the size of all.
+    pub expired: Counter,
+}
+
+impl HistoryMetrics {
+    /// Registers them.
+    pub fn register(metrics: &Metrics) -> Self {
+        let own = Self::default();
+        metrics.with(|registry| {
+            registry.register("history_rows", "Invocations written to history", own.rows.clone());
+            registry.register("history_files", "Files of history written", own.files.clone());
+            registry.register_with_unit("history_written", "Size of these files", Unit::Bytes, own.bytes.clone());
+            registry.register("history_failing", "1 while history can't be written, else 0", own.failing.clone());
+            let help = "Small files of history that were made one";
+            registry.register("history_compacted", help, own.compacted.clone());
+            let help = "Files of history deleted because of their age, or of the size of all";
+            registry.register("history_expired", help, own.expired.clone());
+        });
+        own
+    }
+}
+
 /// Metrics of the agent.
 #[derive(Debug, Clone)]
 pub struct AgentMetrics {

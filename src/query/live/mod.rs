@@ -27,6 +27,9 @@ use tables::{TABLES, Table};
 /// How long the pipeline may take to answer: while no broker does, it can't.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Why a pipeline shows nothing.
+pub(super) const AWAY: &str = "the pipeline does not answer: no broker may be there, or it is reading its checkpoints";
+
 /// Adds the tables over the state of the pipeline at `handle`.
 pub fn add_tables(engine: &Engine, handle: &Handle) -> Result<(), Error> {
     let source = Arc::new(Source { handle: handle.clone(), last: Mutex::default() });
@@ -59,10 +62,7 @@ impl Source {
         {
             return Ok(Arc::clone(look));
         }
-        let away = || {
-            let reason = "the pipeline does not answer: no broker may be there, or it is reading its checkpoints";
-            DataFusionError::External(reason.into())
-        };
+        let away = || DataFusionError::External(AWAY.into());
         let look = tokio::time::timeout(PATIENCE, self.handle.look()).await.ok().flatten().ok_or_else(away)?;
         *last = began.map(|began| (began, Arc::clone(&look)));
         Ok(look)

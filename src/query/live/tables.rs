@@ -309,8 +309,6 @@ impl Rows<'_> {
 }
 
 fn names(bits: u8) -> String {
-    use Trigger::{Event, Http, Orchestration, Other, Queue, Storage, Timer};
-    let all = [Http, Queue, Event, Timer, Storage, Orchestration, Other];
-    let told: Vec<_> = all.into_iter().filter(|trigger| bits & (1 << *trigger as u8) != 0).map(Trigger::name).collect();
+    let told: Vec<_> = Trigger::ALL.into_iter().filter(|trigger| bits & (1 << *trigger as u8) != 0).map(Trigger::name).collect();
     told.join("+")
 }
