@@ -1,5 +1,5 @@
 //! Nothing is lost and nothing counts twice: whatever is killed at whatever moment, the control topic ends as that of an
-//! undisturbed run, to the byte, and each app's invocations are counted once.
+//! undisturbed run, to the byte, each app's invocations are counted once, and history has each of them once.
 //!
 //! The short version runs with all tests, the long one (10 million events, 20 kills, 5 broker restarts, 10 joins and
 //! leaves) with `PILOTLIGHT_TEST_LONG=1 cargo test --release --test nothing_lost`.
@@ -16,7 +16,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use support::checkpoints::Checkpoints;
 use support::program::{PATIENCE, Program};
-use support::{kafka, topic, wait_for};
+use support::{kafka, sql, topic, wait_for};
 
 const TOPIC: &str = "pilotlight.invocations";
 const SEED: u64 = 5;
@@ -99,12 +99,35 @@ fn write(bootstrap: &str, events: u64, allowed: &AtomicU64) -> BTreeMap<String, 
     counts
 }
 
+/// What an instance that owns all partitions says of what ran: each invocation once, in both tables. Returns what is said
+/// of the decisions.
+fn history_of(instance: &Program, counts: &BTreeMap<String, u64>) -> Vec<Vec<String>> {
+    let url = instance.url();
+    let owned = || instance.metric("pilotlight_partitions") == 8.0;
+    wait_for("all partitions", PATIENCE, || owned().then_some(()));
+    let expected: Vec<_> = counts.iter().map(|(app, count)| vec![app.clone(), count.to_string()]).collect();
+    for question in [
+        "SELECT app, count(*) FROM invocations GROUP BY app ORDER BY app",
+        "SELECT app, sum(invocations) FROM invocations_per_minute GROUP BY app ORDER BY app",
+    ] {
+        assert_eq!(sql::ask(&url, question), expected, "{question}");
+    }
+    let total: u64 = counts.values().sum();
+    assert_eq!(sql::ask(&url, "SELECT count(*) FROM invocations"), [[total.to_string()]]);
+    sql::ask(
+        &url,
+        "SELECT app, count(*), min(kafka_offset), max(kafka_offset), sum(CAST(decided_at AS BIGINT)), max(regime)
+         FROM decision_history GROUP BY app ORDER BY app",
+    )
+}
+
 #[test]
 fn the_end_is_that_of_an_undisturbed_run() {
     let Some(mut broker) = kafka::Broker::start() else { return };
     let plan = Plan::from_environment();
     let bootstrap = broker.bootstrap();
     let (disturbed, undisturbed) = (Checkpoints::new(), Checkpoints::new());
+    let history = tempfile::tempdir().unwrap();
     let instance = |name: &str, group: &str, checkpoints: &Checkpoints| {
         Program::start(&[
             "pipeline",
@@ -120,6 +143,10 @@ fn the_end_is_that_of_an_undisturbed_run() {
             "checkpoint.events=10000",
             "--set",
             "checkpoint.every=1s",
+            "--set",
+            &format!("history.url=file://{}/{group}", history.path().display()),
+            "--set",
+            "history.rows=3000",
             // Who comes back under its name gets its partitions back at once.
             "--set",
             &format!("kafka.group.instance.id={name}"),
@@ -176,6 +203,7 @@ fn the_end_is_that_of_an_undisturbed_run() {
     wait_for("all events in checkpoints", plan.patience, || {
         (disturbed.offsets("disturbed", TOPIC) == plan.events).then_some(())
     });
+    let of_disturbed = history_of(&first, &counts);
     assert_eq!(first.interrupt().0, Some(0));
     assert_eq!(disturbed.invocations("disturbed", TOPIC), counts, "each invocation counts once");
 
@@ -183,6 +211,7 @@ fn the_end_is_that_of_an_undisturbed_run() {
     wait_for("all events in checkpoints", plan.patience, || {
         (undisturbed.offsets("undisturbed", TOPIC) == plan.events).then_some(())
     });
+    assert_eq!(history_of(&alone, &counts), of_disturbed, "history is that of an undisturbed run");
     assert_eq!(alone.interrupt().0, Some(0));
     let expected = topic::compacted(&bootstrap, "decisions-undisturbed");
     let found = topic::compacted(&bootstrap, "decisions-disturbed");

@@ -8,8 +8,8 @@ use tokio::runtime::Runtime;
 use tracing::info;
 
 use crate::config::{self, Settings};
-use crate::pipeline::Handle;
 use crate::history::Store;
+use crate::pipeline::Handle;
 use crate::query::{Engine, history, http, live, postgres, threads};
 use crate::server;
 

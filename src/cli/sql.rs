@@ -9,9 +9,9 @@ use anyhow::Context;
 use clap::Args;
 use tokio::runtime::Runtime;
 
+use crate::history::Store;
 use crate::query::client::Remote;
 use crate::query::output::{self, Format, WriteError};
-use crate::history::Store;
 use crate::query::{Engine, history, mount, postgres, split, threads};
 use crate::shutdown;
 
@@ -93,7 +93,9 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
     if let Some(address) = options.listen {
         return match &session {
             Session::Here(engine) => listen(&threads, engine, address),
-            Session::There(_) => Err(Usage("--listen needs --mount or --history: a pipeline listens itself".to_owned()).into()),
+            Session::There(_) => {
+                Err(Usage("--listen needs --mount or --history: a pipeline listens itself".to_owned()).into())
+            }
         };
     }
     let text = match (&options.statements, &options.file) {

@@ -7,11 +7,11 @@ use crate::config::History;
 use crate::telemetry::HistoryMetrics;
 
 use super::layout::{File, Listed};
+use super::piece::Piece;
 use super::store::{self, About, Store};
 use super::tables::Table;
 use super::upkeep::{Keep, Upkeep};
 use super::writer::{Receipt, Writer};
-use super::piece::Piece;
 
 /// The history of one pipeline.
 pub struct Keeper {

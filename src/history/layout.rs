@@ -151,7 +151,12 @@ mod tests {
         for file in [of_hour, of_day] {
             assert_eq!(File::parse(&root, &file.path(&root)), Some(file));
         }
-        for other in ["a/b/invocations/x.parquet", "a/b/other/date=2026-11-22/hour=05/t-0-0-1-2.parquet", "a/c", "a/b/invocations/date=2026-11-22/hour=24/t-0-0-1-2.parquet"] {
+        for other in [
+            "a/b/invocations/x.parquet",
+            "a/b/other/date=2026-11-22/hour=05/t-0-0-1-2.parquet",
+            "a/c",
+            "a/b/invocations/date=2026-11-22/hour=24/t-0-0-1-2.parquet",
+        ] {
             assert_eq!(File::parse(&root, &Path::from(other)), None, "{other}");
         }
     }
@@ -159,10 +164,14 @@ mod tests {
     #[test]
     fn a_file_within_another_counts_no_more() {
         let ranges = [(0, 10), (10, 20), (0, 20), (20, 30), (30, 40), (20, 40), (20, 40), (40, 50)];
-        let listed = ranges.into_iter().map(|(from, until)| Listed { file: file(Table::Invocations, 0, from, until), about: () });
+        let listed = ranges
+            .into_iter()
+            .map(|(from, until)| Listed { file: file(Table::Invocations, 0, from, until), about: () });
         let elsewhere = Listed { file: file(Table::Invocations, HOUR_MS, 0, 10), about: () };
         let (count, are_covered) = covered(listed.chain([elsewhere]));
-        let ranges = |files: &[Listed<()>]| files.iter().map(|listed| (listed.file.name.from, listed.file.name.until)).collect::<Vec<_>>();
+        let ranges = |files: &[Listed<()>]| {
+            files.iter().map(|listed| (listed.file.name.from, listed.file.name.until)).collect::<Vec<_>>()
+        };
         assert_eq!(ranges(&count), [(0, 20), (20, 40), (40, 50), (0, 10)]);
         assert_eq!(ranges(&are_covered), [(0, 10), (10, 20), (20, 40), (20, 30), (30, 40)]);
     }

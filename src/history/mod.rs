@@ -17,6 +17,8 @@ pub mod recorder;
 pub mod rows;
 pub mod store;
 pub mod tables;
+#[cfg(test)]
+mod tests;
 pub mod upkeep;
 mod writer;
 

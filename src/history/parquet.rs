@@ -16,9 +16,8 @@ pub const GROUP_ROWS: usize = 1 << 17;
 /// One in so many apps that are not in a row group is looked for in it nevertheless.
 const BLOOM_FILTER_ERRORS: f64 = 0.01;
 /// Columns of which each value is mostly another one: a dictionary of them costs time and saves nothing.
-const WITHOUT_DICTIONARY: [&str; 9] = [
-    "start", "minute", "decided_at", "duration_ms", "gap_ms", "gap_ms2", "idle_ms", "kafka_offset", "idle_mb_s",
-];
+const WITHOUT_DICTIONARY: [&str; 9] =
+    ["start", "minute", "decided_at", "duration_ms", "gap_ms", "gap_ms2", "idle_ms", "kafka_offset", "idle_mb_s"];
 
 /// Writes batches of rows of `table`, sorted by app and time, one after the other.
 pub struct Writer(ArrowWriter<Vec<u8>>);
@@ -28,7 +27,8 @@ impl Writer {
     pub fn new(table: Table, batch: &RecordBatch) -> Result<Self, ParquetError> {
         let schema = batch.schema();
         let sorted_by = ["app", table.time()].into_iter().filter_map(|name| schema.index_of(name).ok());
-        let sorted_by = sorted_by.map(|at| SortingColumn { column_idx: at as i32, descending: false, nulls_first: false });
+        let sorted_by =
+            sorted_by.map(|at| SortingColumn { column_idx: at as i32, descending: false, nulls_first: false });
         let mut properties = WriterProperties::builder()
             .set_created_by(concat!("pilotlight ", env!("CARGO_PKG_VERSION")).to_owned())
             .set_compression(Compression::ZSTD(ZstdLevel::default()))

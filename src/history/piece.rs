@@ -49,14 +49,26 @@ impl Piece {
             Table::Invocations => {
                 let rows = self.rows.invocations();
                 let key = |row: &InvocationRow| (ranks.app(row.name), row.start_ms, row.offset);
-                by_folder(rows, |row| row.start_ms, |a, b| key(a).cmp(&key(b)), span_ms, |rows| self.invocation_batch(rows, &ranks))
+                by_folder(
+                    rows,
+                    |row| row.start_ms,
+                    |a, b| key(a).cmp(&key(b)),
+                    span_ms,
+                    |rows| self.invocation_batch(rows, &ranks),
+                )
             }
             Table::PerMinute => {
                 let minutes = minutes(self.rows.invocations());
                 let key = |row: &Minute| {
                     (ranks.app(row.name), row.minute_ms, ranks.name(row.name), row.trigger.map(|trigger| trigger as u8))
                 };
-                by_folder(&minutes, |row| row.minute_ms, |a, b| key(a).cmp(&key(b)), span_ms, |rows| self.minute_batch(rows, &ranks))
+                by_folder(
+                    &minutes,
+                    |row| row.minute_ms,
+                    |a, b| key(a).cmp(&key(b)),
+                    span_ms,
+                    |rows| self.minute_batch(rows, &ranks),
+                )
             }
             Table::Decisions => {
                 let rows = self.rows.decisions();
@@ -305,7 +317,9 @@ fn by_folder<T>(
 fn batch(table: Table, columns: Vec<ArrayRef>) -> Result<RecordBatch, ArrowError> {
     let schema = table.schema();
     let fields = schema.fields().iter().map(|field| (field.name(), field.is_nullable()));
-    RecordBatch::try_from_iter_with_nullable(fields.zip(columns).map(|((name, nullable), column)| (name, column, nullable)))
+    RecordBatch::try_from_iter_with_nullable(
+        fields.zip(columns).map(|((name, nullable), column)| (name, column, nullable)),
+    )
 }
 
 fn times(ms: impl Iterator<Item = i64>) -> ArrayRef {

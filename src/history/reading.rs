@@ -117,7 +117,8 @@ impl Files {
         let schema = self.columns.table_schema();
         let Some(filter) = conjunction(filters.iter().cloned()) else { return Ok(()) };
         let filter = state.create_physical_expr(filter, &DFSchema::try_from(Arc::clone(schema))?)?;
-        let folders = Folders { table: self.table, begins_ms: files.iter().map(|listed| listed.file.folder_ms).collect() };
+        let folders =
+            Folders { table: self.table, begins_ms: files.iter().map(|listed| listed.file.folder_ms).collect() };
         let predicate = PruningPredicateBuilder::new().with_file_schema(Arc::clone(schema)).build(filter);
         let Some(predicate) = predicate else { return Ok(()) };
         let mut may_match = predicate.prune(&folders)?.into_iter();
@@ -131,7 +132,8 @@ fn columns(table: Table) -> TableSchema {
         let comment = (COMMENT.to_owned(), comment.to_owned());
         Arc::new(Field::new(name, data_type, false).with_metadata([comment].into()))
     };
-    let mut folders = vec![folder("date", DataType::Utf8, "Day of the row, YYYY-MM-DD, UTC. Filters by it read that day only.")];
+    let mut folders =
+        vec![folder("date", DataType::Utf8, "Day of the row, YYYY-MM-DD, UTC. Filters by it read that day only.")];
     if table.has_hours() {
         folders.push(folder("hour", DataType::Int32, "Hour of the row, 0 to 23, UTC."));
     }

@@ -149,7 +149,9 @@ impl Rows {
     fn index(&mut self, app: &str, function: &str, owner: Option<&str>) -> u32 {
         let known = self.of_app.get(app);
         let is_it = |index: &&u32| {
-            self.names.get(**index as usize).is_some_and(|name| *name.function == *function && name.owner.as_deref() == owner)
+            self.names
+                .get(**index as usize)
+                .is_some_and(|name| *name.function == *function && name.owner.as_deref() == owner)
         };
         if let Some(index) = known.and_then(|indexes| indexes.iter().find(is_it)) {
             return *index;

@@ -19,7 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// No store.
-    #[error("setting 'history.url' is '{url}': {reason}; expected a URL such as file:///var/lib/history or s3://bucket/folder")]
+    #[error(
+        "setting 'history.url' is '{url}': {reason}; expected a URL such as file:///var/lib/history or s3://bucket/folder"
+    )]
     Url {
         /// The URL.
         url: String,
@@ -58,8 +60,7 @@ pub struct Store {
 impl Store {
     /// Opens the one at `url`. Makes no connection yet.
     pub fn open(url: &str) -> Result<Self, Error> {
-        let (objects, root) =
-            objects::open(url).map_err(|reason| Error::Url { url: url.to_owned(), reason })?;
+        let (objects, root) = objects::open(url).map_err(|reason| Error::Url { url: url.to_owned(), reason })?;
         Ok(Self { objects: objects.into(), root, url: url.to_owned() })
     }
 

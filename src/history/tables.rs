@@ -53,9 +53,21 @@ static INVOCATIONS: LazyLock<SchemaRef> = LazyLock::new(|| {
         TRIGGER,
         ("start", Kind::Time, "When it started, UTC."),
         ("duration_ms", Kind::Real, "How long it took, ms."),
-        ("gap_ms", Kind::Count, "Since the start of the app's one before, ms; null for its first and for one that came late."),
-        ("idle_ms", Kind::Count, "Idle time of the app that it ended, ms; null for its first and where another one ran."),
-        ("missed", Kind::Choice, "Whether no window of the decision in force held it, so that it was cold by the decisions."),
+        (
+            "gap_ms",
+            Kind::Count,
+            "Since the start of the app's one before, ms; null for its first and for one that came late.",
+        ),
+        (
+            "idle_ms",
+            Kind::Count,
+            "Idle time of the app that it ended, ms; null for its first and where another one ran.",
+        ),
+        (
+            "missed",
+            Kind::Choice,
+            "Whether no window of the decision in force held it, so that it was cold by the decisions.",
+        ),
         ("cold", Kind::Flag, "Whether it was cold as the platform tells; null where it tells nothing."),
         ("init_ms", Kind::Figure, "How long loading took, ms; null where it waited for none."),
         ("memory_mb", Kind::Figure, "Memory of the app, MB; null where the event told none."),
@@ -100,8 +112,16 @@ static DECISIONS: LazyLock<SchemaRef> = LazyLock::new(|| {
         ("until_ms", Kind::Integers, "Ends of the windows, ms of idle time."),
         ("instances", Kind::Whole, "Instances to have ready, count."),
         ("memory_mb", Kind::Figure, "Memory of the app, MB; null where events told none."),
-        ("cold_probability", Kind::Figure, "Chance that the next start is cold, 0 to 1; null before the first idle time."),
-        ("idle_mb_s", Kind::Figure, "Idle memory expected until the next start, MB*s; null before the first idle time."),
+        (
+            "cold_probability",
+            Kind::Figure,
+            "Chance that the next start is cold, 0 to 1; null before the first idle time.",
+        ),
+        (
+            "idle_mb_s",
+            Kind::Figure,
+            "Idle memory expected until the next start, MB*s; null before the first idle time.",
+        ),
     ])
 });
 

@@ -239,7 +239,8 @@ async fn merge(store: &Store, group: Vec<Listed<About>>) -> Result<(), Error> {
     file.name.until = last.file.name.until;
     debug!(files = group.len(), path = %file.path(store.root()), "made one");
     let environment = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(MEMORY))).build_arc()?;
-    let config = SessionConfig::new().with_target_partitions(1).set_bool("datafusion.optimizer.prefer_existing_sort", true);
+    let config =
+        SessionConfig::new().with_target_partitions(1).set_bool("datafusion.optimizer.prefer_existing_sort", true);
     let context = SessionContext::new_with_config_rt(config, environment);
     reading::register(&context, store)?;
     let files = Files::these(store, file.table, group);

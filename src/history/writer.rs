@@ -131,7 +131,8 @@ impl Writer {
 
     /// The pieces of a partition that are not stored yet, in order.
     pub fn waiting(&self, position: &Position) -> Vec<Piece> {
-        let is_its = |piece: &&Piece| piece.events.partition == position.partition && piece.events.topic == position.topic;
+        let is_its =
+            |piece: &&Piece| piece.events.partition == position.partition && piece.events.topic == position.topic;
         self.shared.state().waiting.iter().filter(is_its).cloned().collect()
     }
 

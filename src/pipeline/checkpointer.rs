@@ -301,7 +301,9 @@ impl<'a> Checkpointer<'a> {
                 }
             };
             match attempt {
-                Err(error @ (Error::Store(_) | Error::History(history::Error::Store(_)))) if began.elapsed() < PATIENCE => {
+                Err(error @ (Error::Store(_) | Error::History(history::Error::Store(_))))
+                    if began.elapsed() < PATIENCE =>
+                {
                     if !said {
                         warn!("{error}; retrying, because the state of {position} is there");
                         said = true;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::config::Settings;
 use crate::bus::Position;
+use crate::config::Settings;
 use crate::forecast::{ForecastPool, Pending};
 use crate::history::{Cut, Met, Piece, Recorder};
 use crate::ingest::Order;

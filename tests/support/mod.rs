@@ -6,6 +6,7 @@ pub mod checkpoints;
 pub mod kafka;
 pub mod program;
 pub mod s3;
+pub mod sql;
 pub mod topic;
 
 use std::path::PathBuf;

@@ -309,6 +309,7 @@ impl Rows<'_> {
 }
 
 fn names(bits: u8) -> String {
-    let told: Vec<_> = Trigger::ALL.into_iter().filter(|trigger| bits & (1 << *trigger as u8) != 0).map(Trigger::name).collect();
+    let told: Vec<_> =
+        Trigger::ALL.into_iter().filter(|trigger| bits & (1 << *trigger as u8) != 0).map(Trigger::name).collect();
     told.join("+")
 }
