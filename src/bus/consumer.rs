@@ -219,6 +219,7 @@ impl Drop for GroupConsumer {
 
 pub(super) fn handle<T>(context: &client::Context<T>, error: KafkaError) -> Result<(), Error> {
     match &error {
+        KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::FencedInstanceId) => return Err(Error::Fenced),
         KafkaError::MessageConsumptionFatal(_) => return Err(Error::Fatal(error)),
         KafkaError::MessageConsumption(RDKafkaErrorCode::UnknownTopicOrPartition) => {
             warn!("an input topic does not exist: {error}; waiting for it (input.topics)");

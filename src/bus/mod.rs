@@ -80,6 +80,9 @@ pub enum Error {
     /// A client that can't go on.
     #[error("the Kafka client gave up: {0}")]
     Fatal(KafkaError),
+    /// Another member has its name; or the broker forgot it, as one does that was killed.
+    #[error("the group takes another member for the one named kafka.group.instance.id: is that name used twice?")]
+    Fenced,
     /// The embedded bus did not start.
     #[error("the embedded bus could not be started: {0}")]
     Embedded(KafkaError),

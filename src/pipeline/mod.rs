@@ -46,6 +46,8 @@ const BATCH_MESSAGES: usize = 10_000;
 const STALL: Duration = Duration::from_secs(1);
 /// Threads that forecast while a batch is read.
 const FORECAST_WORKERS: usize = 2;
+/// A broker that was killed may take a member with a name for another one, once; more often, two members have the name.
+const FENCED_APART: Duration = Duration::from_secs(60);
 /// or after so long.
 const BATCH_TIME: Duration = Duration::from_millis(50);
 
@@ -210,8 +212,13 @@ impl Pipeline {
         if self.decider.policy.forecasts() {
             self.decider = self.decider.forecasting_with(ForecastPool::new(FORECAST_WORKERS)?);
         }
+        let mut fenced: Option<Instant> = None;
         loop {
             match self.run_once(shutdown) {
+                Err(error @ Error::Bus(bus::Error::Fenced)) if fenced.is_none_or(|at| at.elapsed() > FENCED_APART) => {
+                    warn!("{error}; joining again");
+                    fenced = Some(Instant::now());
+                }
                 // The next start does it then.
                 Err(Error::Overdue | Error::HistoryDropped) if shutdown.is_requested() => return Ok(()),
                 Err(error @ Error::Overdue) => {
