@@ -9,9 +9,9 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 
-use crate::simulate::generate::{self, Generator, azure2019, events};
+use crate::simulate::generate::{self, Generator, azure2019, events, history};
 
-use super::{Usage, progress_bar_of, site};
+use super::{Common, Usage, progress_bar_of, site};
 
 /// Options of `generate`.
 #[derive(Debug, Args)]
@@ -20,6 +20,7 @@ use super::{Usage, progress_bar_of, site};
     after_help = "Examples:\n  pilotlight generate --out synthetic\n  \
                   pilotlight generate --out synthetic --apps 20000 --days 14 --seed 7\n  \
                   pilotlight generate --out events.jsonl --format events --apps 50 --days 1\n  \
+                  pilotlight generate --out ran --format history --apps 100 --days 2\n  \
                   pilotlight generate --out - --format events --apps 50 --days 1 | head\n\n\
                   The workload has the characterisation published in \"Serverless in the Wild\" (USENIX ATC 2020).\n\
                   A few apps make most invocations, so 1,000 apps make about 40 million a day. A folder counts them\n\
@@ -52,18 +53,27 @@ enum Format {
     Azure2019,
     /// One JSON object an invocation, in the order of their starts
     Events,
+    /// Parquet files as a pipeline leaves them (history.url), with the decisions of the policy of the settings
+    History,
 }
 
-pub(super) fn run(options: &Options) -> anyhow::Result<()> {
+pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
     let Options { apps, days, seed, start: start_ms, .. } = *options;
     let generator = || Generator::new(generate::Options { apps, days, seed, start_ms });
     let to_stdout = options.out == Path::new("-");
     let invocations = match options.format {
-        Format::Azure2019 if to_stdout => {
-            return Err(Usage(
-                "--out -: the azure2019 format needs a folder; choose one, or --format events".to_owned(),
-            )
-            .into());
+        Format::Azure2019 | Format::History if to_stdout => {
+            return Err(Usage("--out -: this format needs a folder; choose one, or --format events".to_owned()).into());
+        }
+        Format::History => {
+            make_folder(&options.out)?;
+            let folder = std::path::absolute(&options.out)?;
+            let url = url::Url::from_directory_path(&folder).map_err(|()| anyhow::anyhow!("no URL of {folder:?}"))?;
+            let settings = common.settings(&[("history.url", Some(url.to_string()))])?;
+            let bar = progress_bar_of(u64::from(days) * 24 * 60, "minutes");
+            let result = history::write(&generator(), &settings, |minutes| bar.inc(minutes));
+            bar.finish_and_clear();
+            result?
         }
         Format::Azure2019 => {
             make_folder(&options.out)?;

@@ -120,7 +120,7 @@ pub fn run() -> ExitCode {
                 Command::Pipeline(options) => pipeline::run(&cli.common, &options),
                 Command::Agent(options) => agent::run(&cli.common, &options),
                 Command::Replay(options) => replay::run(&cli.common, &options),
-                Command::Generate(options) => generate::run(&options),
+                Command::Generate(options) => generate::run(&cli.common, &options),
                 Command::Simulate(options) => simulate::run(&cli.common, &options),
                 Command::Report(options) => report::run(&cli.common, &options),
                 Command::Sql(options) => sql::run(&cli.common, &options),

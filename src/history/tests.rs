@@ -8,12 +8,12 @@ use datafusion::prelude::SessionContext;
 use super::layout::{File, Listed, Name};
 use super::reading::{self, Files};
 use super::store::{About, Store};
-use super::upkeep::{Keep, plan, round};
+use super::upkeep::{Keep, plan, round, settle};
 use super::{Piece, Table, parquet};
 use crate::bus::Position;
 use crate::checkpoint::{Packed, encode};
 use crate::config::Settings;
-use crate::model::{Invocation, Trigger};
+use crate::model::{Invocation, Trigger, now_ms};
 use crate::pipeline::{Decider, Shard};
 use crate::telemetry::HistoryMetrics;
 
@@ -229,17 +229,15 @@ async fn files_made_one_hold_the_same_rows() {
         files.len()
     };
     let many = count().await;
-    // As if all had been written two hours ago.
     let keep = Keep { rows_ms: i64::MAX >> 1, rollups_ms: i64::MAX >> 1, bytes: None };
-    age(folder.path());
-    round(&store, keep, |_, _| true, &HistoryMetrics::default()).await.unwrap();
+    let in_hours = now_ms() + 120 * MINUTE;
+    round(&store, keep, |_, _| true, &HistoryMetrics::default(), in_hours).await.unwrap();
     let with_covered = count().await;
     assert!(with_covered > many, "what was made one is still there");
     for (question, before) in QUESTIONS.iter().zip(&before) {
         assert_eq!(&asked(&store, question).await, before, "{question}");
     }
-    age(folder.path());
-    round(&store, keep, |_, _| true, &HistoryMetrics::default()).await.unwrap();
+    settle(&store).await.unwrap();
     for table in Table::ALL {
         let folders: Vec<_> = store.list(table).await.unwrap().iter().map(|listed| listed.file.folder_ms).collect();
         let mut unique = folders.clone();
@@ -249,19 +247,5 @@ async fn files_made_one_hold_the_same_rows() {
     }
     for (question, before) in QUESTIONS.iter().zip(&before) {
         assert_eq!(&asked(&store, question).await, before, "{question}");
-    }
-}
-
-/// Makes all files two hours older.
-fn age(folder: &std::path::Path) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            age(&path);
-        } else {
-            let file = std::fs::File::open(&path).unwrap();
-            let modified = file.metadata().unwrap().modified().unwrap();
-            file.set_modified(modified - std::time::Duration::from_secs(2 * 3600)).unwrap();
-        }
     }
 }

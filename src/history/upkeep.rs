@@ -183,7 +183,7 @@ impl Upkeep {
                     };
                     tokio::select! {
                         _ = &mut stopped => return,
-                        done = round(&store, keep, is_ours, &metrics) => {
+                        done = round(&store, keep, is_ours, &metrics, now_ms()) => {
                             if let Err(error) = done {
                                 warn!("{error}; trying again in {} s", EVERY.as_secs());
                             }
@@ -202,18 +202,19 @@ impl Upkeep {
     }
 }
 
-/// Does once what is to be done.
+/// Does once what is to be done at `now_ms`.
 pub async fn round(
     store: &Store,
     keep: Keep,
     ours: impl Fn(&str, i32) -> bool,
     metrics: &HistoryMetrics,
+    now_ms: i64,
 ) -> Result<(), Error> {
     let mut files = Vec::new();
     for table in Table::ALL {
         files.extend(store.list(table).await?);
     }
-    let plan = plan(files, keep, ours, now_ms());
+    let plan = plan(files, keep, ours, now_ms);
     for file in &plan.covered {
         store.delete(file).await?;
     }
@@ -228,6 +229,17 @@ pub async fn round(
         let count = group.len() as u64;
         merge(store, group).await?;
         metrics.compacted.inc_by(count);
+    }
+    Ok(())
+}
+
+/// Makes all small files of a history that nobody writes to, or reads, few.
+pub async fn settle(store: &Store) -> Result<(), Error> {
+    let keep = Keep { rows_ms: i64::MAX >> 1, rollups_ms: i64::MAX >> 1, bytes: None };
+    let later_ms = now_ms() + SETTLED_MS;
+    // One round makes files one, the next deletes what is covered by them then.
+    for now_ms in [later_ms, later_ms + GRACE_MS] {
+        round(store, keep, |_, _| true, &HistoryMetrics::default(), now_ms).await?;
     }
     Ok(())
 }

@@ -27,6 +27,7 @@ pub mod azure2019;
 pub mod events;
 #[cfg(test)]
 mod figures;
+pub mod history;
 mod mix;
 mod plan;
 mod population;
