@@ -231,3 +231,31 @@ fn what_must_not_be_is_refused_and_harms_nothing() {
     assert_eq!(workload.pipeline.status("/readyz"), Some(200));
     assert_eq!(workload.pipeline.metric("pilotlight_events_total"), 465.0);
 }
+
+#[test]
+fn lag_is_what_was_not_read_yet() {
+    const EVENTS: i64 = 150_000;
+    let Some(broker) = kafka::Broker::start() else { return };
+    let bootstrap = broker.bootstrap();
+    topic::create_with(&bootstrap, &["pilotlight.invocations"], 4);
+    let writer = topic::Writer::open(&bootstrap);
+    for i in 0..EVENTS {
+        let app = format!("app-{}", i % 97);
+        writer.write("pilotlight.invocations", &app, &topic::event(&app, START_MS + i * 40, 5.0));
+    }
+    writer.flush();
+    let pipeline = Program::start_ready(&["pipeline", "--bootstrap-servers", &bootstrap]);
+    let question = "SELECT count(lag), sum(lag), sum(lag + next_offset) FROM partitions";
+    let mut lags = Vec::new();
+    wait_for("no lag", Duration::from_secs(120), || {
+        let output = run(&["sql", "--url", &pipeline.url(), "--format", "csv", question]);
+        let found = cells(&String::from_utf8(output.stdout).unwrap());
+        let [known, lag, end] = found.first()?.as_slice() else { return None };
+        if known == "4" {
+            assert_eq!(*end, EVENTS.to_string());
+            lags.push(lag.parse::<i64>().unwrap());
+        }
+        (lags.last() == Some(&0)).then_some(())
+    });
+    assert!(lags.len() > 1 && lags.is_sorted_by(|a, b| a >= b), "{lags:?}");
+}

@@ -8,6 +8,7 @@ use arrow_schema::ArrowError;
 use tokio::sync::oneshot;
 use tracing::warn;
 
+use crate::bus::GroupConsumer;
 use crate::checkpoint::{Columns, RowWriter};
 use crate::model::{now_ms, window_columns};
 use crate::state::Shape;
@@ -64,7 +65,13 @@ pub(super) struct Looks {
 
 impl Looks {
     /// Answers who asked. Cheap where nobody did.
-    pub(super) fn answer(&mut self, asked: &Asked, owned: &mut [Partition], decider: &Decider) {
+    pub(super) fn answer(
+        &mut self,
+        asked: &Asked,
+        owned: &mut [Partition],
+        decider: &Decider,
+        consumer: &GroupConsumer,
+    ) {
         let waiting = asked.take();
         if waiting.is_empty() {
             return;
@@ -72,7 +79,7 @@ impl Looks {
         let began = Instant::now();
         let look = match &self.last {
             Some((look, holds_until)) if began < *holds_until => Arc::clone(look),
-            _ => match take(owned, decider) {
+            _ => match take(owned, decider, consumer) {
                 Ok(look) => {
                     let look = Arc::new(look);
                     self.last = Some((Arc::clone(&look), Instant::now() + began.elapsed() * APART));
@@ -99,10 +106,12 @@ impl Looks {
     }
 }
 
-fn take(owned: &mut [Partition], decider: &Decider) -> Result<Look, ArrowError> {
+fn take(owned: &mut [Partition], decider: &Decider, consumer: &GroupConsumer) -> Result<Look, ArrowError> {
+    let log_ends = consumer.log_ends();
     let (mut apps, mut partitions) = (RowWriter::default(), RowWriter::default());
     for partition in owned {
-        partitions.row(|columns| partition.columns(columns))?;
+        let end = log_ends.end(&partition.position);
+        partitions.row(|columns| partition.columns(end, columns))?;
         let Partition { position, shard, .. } = partition;
         for (app, entry) in shard.apps.iter_mut() {
             apps.row(|columns| {
@@ -123,11 +132,13 @@ fn take(owned: &mut [Partition], decider: &Decider) -> Result<Look, ArrowError> 
 }
 
 impl Partition {
-    fn columns(&mut self, columns: &mut impl Columns) {
+    /// `end` is the end of its log, where that is known.
+    fn columns(&mut self, end: Option<i64>, columns: &mut impl Columns) {
         columns.text("topic", &mut Some(self.position.topic.clone()));
         columns.number("kafka_partition", &mut self.position.partition);
         columns.number("epoch", &mut (self.shard.epoch as i64));
         columns.number("next_offset", &mut self.next_offset);
+        columns.optional("lag", &mut end.map(|end| (end - self.next_offset).max(0)));
         columns.number("checkpoint_offset", &mut self.saved_offset);
         columns.number("checkpoint_age_ms", &mut (self.saved_at.elapsed().as_millis() as i64));
         columns.number("apps", &mut (self.shard.apps() as i64));

@@ -304,7 +304,8 @@ impl Run<'_> {
         }
         self.settle()?;
         self.partitions.step(self.producer);
-        self.looks.answer(&self.pipeline.status.asked, self.partitions.owned_mut(), &self.pipeline.decider);
+        let asked = &self.pipeline.status.asked;
+        self.looks.answer(asked, self.partitions.owned_mut(), &self.pipeline.decider, self.consumer);
         self.looks.tidy();
         self.report();
         // A decision that never arrives would be missing until the next one: better to end, and to begin anew.

@@ -140,6 +140,8 @@ pub(super) static TABLES: &[Table] = &[
             kafka_partition: Small = |rows| rows.plain("kafka_partition"), "Partition, of those that this instance owns.";
             epoch: Integer = |rows| rows.plain("epoch"), "First part of the versions of its decisions.";
             next_offset: Integer = |rows| rows.plain("next_offset"), "Offset of the next event to read.";
+            lag: Integer = |rows| rows.plain("lag"),
+                "Offsets from there to the end of the log: events to be read yet, count; null while the end is not known.";
             checkpoint_offset: Integer = |rows| rows.plain("checkpoint_offset"), "Where a restart would resume.";
             checkpoint_age_ms: Integer = |rows| rows.plain("checkpoint_age_ms"), "How long ago that was stored, ms.";
             apps: Integer = |rows| rows.plain("apps"), "Apps in memory, count.";
