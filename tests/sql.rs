@@ -116,12 +116,13 @@ fn plain(value: &serde_json::Value) -> String {
 #[test]
 fn every_way_in_gives_the_same_answers() {
     let Some(workload) = Workload::start(&[]) else { return };
-    const QUESTIONS: [(&str, usize); 6] = [
+    const QUESTIONS: [(&str, usize); 7] = [
         ("SELECT app, invocations, idle_times, mean_idle_ms, regime, runtime FROM apps ORDER BY app", 30),
         ("SELECT app, from_ms, until_ms, count FROM idle_times ORDER BY app, from_ms", 29),
         ("SELECT a.app, d.policy, d.regime, d.instances FROM apps a JOIN decisions d ON a.app = d.app ORDER BY 1", 30),
         ("SELECT sum(next_offset), sum(apps) FROM partitions", 1),
         ("SELECT regime, count(*) FROM apps WHERE cold_probability < 0.5 GROUP BY regime ORDER BY regime", 2),
+        ("SELECT app, function, trigger, invocations, mean_duration_ms FROM functions ORDER BY app", 30),
         ("SELECT app FROM forecasts", 0),
     ];
     for (question, rows) in QUESTIONS {
@@ -152,6 +153,11 @@ fn every_way_in_gives_the_same_answers() {
         .collect();
     assert_eq!(cells(&found), written);
 
+    let (_, found) =
+        workload.by_command("SELECT app, function, invocations, failed, mean_duration_ms FROM functions ORDER BY 1");
+    let written = (0..30).map(|n| [&format!("app-{n:02}"), "f", &(n + 1).to_string(), "0", "5"].map(str::to_owned));
+    assert_eq!(cells(&found), written.collect::<Vec<_>>());
+
     // Parameters, and what there is to ask about.
     let found =
         workload.by_driver("SELECT app, invocations FROM apps WHERE invocations > %s AND app < %s", &["27", "app-29"]);
@@ -165,7 +171,7 @@ fn every_way_in_gives_the_same_answers() {
     let (ok, described) = workload.by_command("DESCRIBE apps");
     assert!(ok && described.contains("memory_mb,Float64,YES,\"Memory, MB;"), "{described}");
     let (ok, listed) = workload.by_psql("\\dt");
-    let tables = ["apps", "decisions", "forecasts", "idle_times", "partitions"];
+    let tables = ["apps", "decisions", "forecasts", "functions", "idle_times", "partitions"];
     assert!(ok && tables.iter().all(|table| listed.contains(table)), "{listed}");
     let (ok, described) = workload.by_psql("\\d idle_times");
     assert!(ok && described.contains("until_ms,bigint"), "{described}");

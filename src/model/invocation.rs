@@ -151,11 +151,13 @@ pub enum Trigger {
 }
 
 impl Trigger {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Http, Self::Queue, Self::Event, Self::Timer, Self::Storage, Self::Orchestration, Self::Other];
+
     /// The class of a platform's own name for it, in any case; unknown names are [`Trigger::Other`].
     pub fn from_name(name: &str) -> Self {
-        use Trigger::{Event, Http, Orchestration, Queue, Storage, Timer};
-        let named = [Http, Queue, Event, Timer, Storage, Orchestration];
-        named.into_iter().find(|trigger| name.eq_ignore_ascii_case(trigger.name())).unwrap_or(Trigger::Other)
+        Self::ALL.into_iter().find(|trigger| name.eq_ignore_ascii_case(trigger.name())).unwrap_or(Trigger::Other)
     }
 
     /// Its name in events.

@@ -165,6 +165,7 @@ impl Entry {
         columns.number("idle_out_of_bounds", &mut out_of_bounds);
         columns.list("idle_counts", &mut arrivals.idle.counts().to_vec());
         columns.optional("memory_mb", &mut self.state.memory_mb());
+        self.state.functions.columns(columns);
         let mut runtime = self.state.traits.as_ref().and_then(|traits| traits.runtime.clone());
         columns.text("runtime", &mut runtime);
         let plan = &mut self.in_force.plan;

@@ -1,5 +1,6 @@
 //! Tables over the state of a running pipeline. All that one statement reads of them is of one moment.
 
+mod explode;
 mod tables;
 
 use std::fmt;
