@@ -43,6 +43,12 @@ impl LogEnds {
         })
     }
 
+    /// The topics, with how many partitions each has.
+    pub fn topics(&self) -> impl Iterator<Item = (&str, i32)> {
+        let partitions = |topic: &Topic| topic.partitions.keys().filter(|partition| **partition >= 0).count();
+        self.topics.iter().map(move |(name, topic)| (name.as_str(), partitions(topic) as i32))
+    }
+
     /// Offset of the first event of a partition that can't be read yet, where it is known.
     pub fn end(&self, Position { topic, partition }: &Position) -> Option<i64> {
         let partition = self.topics.get(topic)?.partitions.get(partition)?;
@@ -64,6 +70,7 @@ mod tests {
         let ends = LogEnds::read(statistics);
         let end = |topic: &str, partition| ends.end(&Position { topic: topic.to_owned(), partition });
         assert_eq!([end("events", 0), end("events", 1), end("events", 2)], [Some(10), Some(7), None]);
+        assert_eq!(ends.topics().collect::<Vec<_>>(), [("events", 3)]);
         assert_eq!([end("events", 3), end("others", 0)], [None, None]);
         assert!(LogEnds::read(b"{").topics.is_empty());
     }

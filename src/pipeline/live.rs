@@ -1,5 +1,6 @@
 //! What can be asked of the state while it runs: all apps as they are between two batches.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use arrow_schema::ArrowError;
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use crate::bus::GroupConsumer;
+use crate::bus::{GroupConsumer, Position};
 use crate::checkpoint::{Columns, RowWriter};
 use crate::model::{now_ms, window_columns};
 use crate::state::Shape;
@@ -31,10 +32,33 @@ pub struct Look {
     pub shape: Shape,
     /// Memory of an app that never told its own, MB.
     pub default_memory_mb: f64,
+    /// The partitions that this instance owns.
+    pub partitions: Vec<PartitionLook>,
+    /// How many partitions each topic has, where a broker told it.
+    pub topics: BTreeMap<String, i32>,
+}
+
+/// The state of one partition.
+#[derive(Debug)]
+pub struct PartitionLook {
+    /// Which.
+    pub position: Position,
+    /// First part of the versions of its decisions.
+    pub epoch: u64,
+    /// Offset of the next event.
+    pub next_offset: i64,
+    /// Its own row.
+    pub row: Vec<RecordBatch>,
     /// One row for each app.
     pub apps: Vec<RecordBatch>,
-    /// One row for each partition.
-    pub partitions: Vec<RecordBatch>,
+}
+
+impl Look {
+    /// What it takes in memory, bytes.
+    pub fn bytes(&self) -> usize {
+        let batches = self.partitions.iter().flat_map(|partition| partition.row.iter().chain(&partition.apps));
+        batches.map(RecordBatch::get_array_memory_size).sum()
+    }
 }
 
 /// Who waits for a look.
@@ -108,11 +132,11 @@ impl Looks {
 
 fn take(owned: &mut [Partition], decider: &Decider, consumer: &GroupConsumer) -> Result<Look, ArrowError> {
     let log_ends = consumer.log_ends();
-    let (mut apps, mut partitions) = (RowWriter::default(), RowWriter::default());
-    for partition in owned {
+    let look = |partition: &mut Partition| {
+        let (mut row, mut apps) = (RowWriter::default(), RowWriter::default());
         let end = log_ends.end(&partition.position);
-        partitions.row(|columns| partition.columns(end, columns))?;
-        let Partition { position, shard, .. } = partition;
+        row.row(|columns| partition.columns(end, columns))?;
+        let Partition { position, shard, next_offset, .. } = partition;
         for (app, entry) in shard.apps.iter_mut() {
             apps.row(|columns| {
                 columns.text("app", &mut Some(app.to_owned()));
@@ -120,14 +144,17 @@ fn take(owned: &mut [Partition], decider: &Decider, consumer: &GroupConsumer) ->
                 entry.glance(columns);
             })?;
         }
-    }
+        let (row, apps) = (row.finish()?, apps.finish()?);
+        Ok(PartitionLook { position: position.clone(), epoch: shard.epoch, next_offset: *next_offset, row, apps })
+    };
+    let partitions = owned.iter_mut().map(look).collect::<Result<_, ArrowError>>()?;
     Ok(Look {
         taken_at_ms: now_ms(),
         policy: decider.policy.name().to_owned(),
         shape: decider.policy.shape(),
         default_memory_mb: decider.rules().default_memory_mb,
-        apps: apps.finish()?,
-        partitions: partitions.finish()?,
+        partitions,
+        topics: log_ends.topics().map(|(topic, partitions)| (topic.to_owned(), partitions)).collect(),
     })
 }
 

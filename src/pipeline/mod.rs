@@ -34,8 +34,8 @@ use crate::telemetry::{CheckpointMetrics, Kind, Metrics, PipelineMetrics};
 
 use checkpointer::{Checkpointer, LETTING_GO};
 use keying::Keying;
-pub use live::Look;
 use live::{Asked, Looks};
+pub use live::{Look, PartitionLook};
 use reading::{Reader, header, received_ms};
 pub use shard::{Decider, Later, Outcome, Repriced, Shard};
 

@@ -5,14 +5,13 @@ use std::sync::{Arc, LazyLock};
 use datafusion::arrow::array::cast::AsArray;
 use datafusion::arrow::array::types::{ArrowPrimitiveType, Float32Type, Float64Type, Int64Type, UInt8Type};
 use datafusion::arrow::array::{
-    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, RecordBatch, RecordBatchOptions, StringArray,
-    TimestampMillisecondArray, UInt32Array,
+    Array, ArrayRef, Float64Array, ListArray, RecordBatch, RecordBatchOptions, StringArray, TimestampMillisecondArray,
 };
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::arrow::error::ArrowError;
 
 use crate::model::{Trigger, Window};
-use crate::pipeline::Look;
+use crate::pipeline::{Look, PartitionLook};
 use crate::policy::expected;
 use crate::query::describe::COMMENT;
 use crate::state::IdleHistogram;
@@ -156,7 +155,7 @@ pub(super) static TABLES: &[Table] = &[
         source: Source::Partitions,
         columns: columns! {
             topic: Text = |rows| rows.plain("topic"), "Topic of the events.";
-            kafka_partition: Small = |rows| rows.plain("kafka_partition"), "Partition, of those that this instance owns.";
+            kafka_partition: Small = |rows| rows.plain("kafka_partition"), "Partition.";
             epoch: Integer = |rows| rows.plain("epoch"), "First part of the versions of its decisions.";
             next_offset: Integer = |rows| rows.plain("next_offset"), "Offset of the next event to read.";
             lag: Integer = |rows| rows.plain("lag"),
@@ -193,11 +192,11 @@ impl Table {
         Arc::new(Schema::new(self.columns.iter().map(field).collect::<Vec<_>>()))
     }
 
-    /// The batches that its rows are made of.
-    pub(super) fn source<'a>(&self, look: &'a Look) -> &'a [RecordBatch] {
+    /// The batches of a partition that its rows are made of.
+    pub(super) fn source<'a>(&self, partition: &'a PartitionLook) -> &'a [RecordBatch] {
         match self.source {
-            Source::Partitions => &look.partitions,
-            Source::Apps | Source::Functions | Source::Forecasts | Source::Bins => &look.apps,
+            Source::Partitions => &partition.row,
+            Source::Apps | Source::Functions | Source::Forecasts | Source::Bins => &partition.apps,
         }
     }
 
