@@ -22,7 +22,7 @@ struct Function {
     /// Invocations.
     invocations: u64,
     /// Those whose status was none of success.
-    failed: u64,
+    failed: u32,
     /// Start of the execution that started last, epoch ms.
     last_start_ms: i64,
     /// All durations together, ms.
@@ -103,7 +103,8 @@ impl Function {
         self.triggers.add(invocation.trigger);
         self.last_start_ms = self.last_start_ms.max(invocation.started_at_ms);
         self.invocations += 1;
-        self.failed += u64::from(invocation.status.is_some_and(|status| status != Status::Ok));
+        let has_failed = invocation.status.is_some_and(|status| status != Status::Ok);
+        self.failed = self.failed.saturating_add(u32::from(has_failed));
         self.duration_ms += invocation.duration_ms;
         self.longest_ms = self.longest_ms.max(invocation.duration_ms);
     }
@@ -143,7 +144,7 @@ mod tests {
             assert_eq!((function.invocations, function.last_start_ms), (invocations, last_start_ms), "{function:?}");
             assert_eq!((function.duration_ms, function.longest_ms), (duration_ms, last_start_ms as f64 / 2.0));
         }
-        let failed: u64 = functions.0.iter().map(|function| function.failed).sum();
+        let failed: u32 = functions.0.iter().map(|function| function.failed).sum();
         assert_eq!(failed, 210 - 121, "those that took more than 60 ms");
         assert_eq!(functions.0.iter().next().unwrap().name, None, "what ran last is first");
     }

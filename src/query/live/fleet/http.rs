@@ -184,3 +184,25 @@ impl Answering {
         kept.iter().find(|(whose, _)| whose == statement).map(|(_, look)| Arc::clone(look))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_without_its_end_has_broken_off() {
+        for (ends_with, is_whole) in [(Some(Ok(None)), true), (Some(Err("why".to_owned())), false), (None, false)] {
+            let (sender, receiver) = mpsc::channel(2);
+            sender.send(Ok(Some(Bytes::from_static(b"rows")))).await.unwrap();
+            if let Some(end) = ends_with {
+                sender.send(end).await.unwrap();
+            }
+            drop(sender);
+            let read: Vec<_> = body(receiver).collect().await;
+            assert_eq!(read[0], Ok(Bytes::from_static(b"rows")));
+            assert_eq!(read[1..].iter().all(Result::is_ok), is_whole, "{read:?}");
+        }
+    }
+}
