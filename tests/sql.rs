@@ -116,12 +116,13 @@ fn plain(value: &serde_json::Value) -> String {
 #[test]
 fn every_way_in_gives_the_same_answers() {
     let Some(workload) = Workload::start(&[]) else { return };
-    const QUESTIONS: [(&str, usize); 6] = [
+    const QUESTIONS: [(&str, usize); 7] = [
         ("SELECT app, invocations, idle_times, mean_idle_ms, regime, runtime FROM apps ORDER BY app", 30),
         ("SELECT app, from_ms, until_ms, count FROM idle_times ORDER BY app, from_ms", 29),
         ("SELECT a.app, d.policy, d.regime, d.instances FROM apps a JOIN decisions d ON a.app = d.app ORDER BY 1", 30),
         ("SELECT sum(next_offset), sum(apps) FROM partitions", 1),
         ("SELECT regime, count(*) FROM apps WHERE cold_probability < 0.5 GROUP BY regime ORDER BY regime", 2),
+        ("SELECT app, function, trigger, invocations, mean_duration_ms FROM functions ORDER BY app", 30),
         ("SELECT app FROM forecasts", 0),
     ];
     for (question, rows) in QUESTIONS {
@@ -152,6 +153,11 @@ fn every_way_in_gives_the_same_answers() {
         .collect();
     assert_eq!(cells(&found), written);
 
+    let (_, found) =
+        workload.by_command("SELECT app, function, invocations, failed, mean_duration_ms FROM functions ORDER BY 1");
+    let written = (0..30).map(|n| [&format!("app-{n:02}"), "f", &(n + 1).to_string(), "0", "5"].map(str::to_owned));
+    assert_eq!(cells(&found), written.collect::<Vec<_>>());
+
     // Parameters, and what there is to ask about.
     let found =
         workload.by_driver("SELECT app, invocations FROM apps WHERE invocations > %s AND app < %s", &["27", "app-29"]);
@@ -165,7 +171,7 @@ fn every_way_in_gives_the_same_answers() {
     let (ok, described) = workload.by_command("DESCRIBE apps");
     assert!(ok && described.contains("memory_mb,Float64,YES,\"Memory, MB;"), "{described}");
     let (ok, listed) = workload.by_psql("\\dt");
-    let tables = ["apps", "decisions", "forecasts", "idle_times", "partitions"];
+    let tables = ["apps", "decisions", "forecasts", "functions", "idle_times", "partitions"];
     assert!(ok && tables.iter().all(|table| listed.contains(table)), "{listed}");
     let (ok, described) = workload.by_psql("\\d idle_times");
     assert!(ok && described.contains("until_ms,bigint"), "{described}");
@@ -230,4 +236,32 @@ fn what_must_not_be_is_refused_and_harms_nothing() {
     drop(silent);
     assert_eq!(workload.pipeline.status("/readyz"), Some(200));
     assert_eq!(workload.pipeline.metric("pilotlight_events_total"), 465.0);
+}
+
+#[test]
+fn lag_is_what_was_not_read_yet() {
+    const EVENTS: i64 = 150_000;
+    let Some(broker) = kafka::Broker::start() else { return };
+    let bootstrap = broker.bootstrap();
+    topic::create_with(&bootstrap, &["pilotlight.invocations"], 4);
+    let writer = topic::Writer::open(&bootstrap);
+    for i in 0..EVENTS {
+        let app = format!("app-{}", i % 97);
+        writer.write("pilotlight.invocations", &app, &topic::event(&app, START_MS + i * 40, 5.0));
+    }
+    writer.flush();
+    let pipeline = Program::start_ready(&["pipeline", "--bootstrap-servers", &bootstrap]);
+    let question = "SELECT count(lag), sum(lag), sum(lag + next_offset) FROM partitions";
+    let mut lags = Vec::new();
+    wait_for("no lag", Duration::from_secs(120), || {
+        let output = run(&["sql", "--url", &pipeline.url(), "--format", "csv", question]);
+        let found = cells(&String::from_utf8(output.stdout).unwrap());
+        let [known, lag, end] = found.first()?.as_slice() else { return None };
+        if known == "4" {
+            assert_eq!(*end, EVENTS.to_string());
+            lags.push(lag.parse::<i64>().unwrap());
+        }
+        (lags.last() == Some(&0)).then_some(())
+    });
+    assert!(lags.len() > 1 && lags.is_sorted_by(|a, b| a >= b), "{lags:?}");
 }

@@ -235,8 +235,20 @@ impl<T> Context<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> ClientContext for Context<T> {
+/// What a kind of client adds to [`Context`].
+pub(super) trait Own: Send + Sync + 'static {
+    /// Takes librdkafka's statistics (JSON) into account, where they are asked for.
+    fn note_statistics(&self, _: &[u8]) {}
+}
+
+impl Own for () {}
+
+impl<T: Own> ClientContext for Context<T> {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.own.note_statistics(statistics);
+    }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         let mut message = self.readable(message);

@@ -21,6 +21,8 @@ use super::{Change, Error, Position};
 #[derive(Debug, Default)]
 struct Changed(Mutex<Vec<Change>>);
 
+impl client::Own for Changed {}
+
 impl ConsumerContext for client::Context<Changed> {
     fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         let change = match rebalance {

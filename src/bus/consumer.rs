@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
@@ -19,6 +19,7 @@ use crate::config::Kafka;
 
 use super::Error;
 use super::client::{self, Health};
+use super::log_ends::LogEnds;
 use super::member::{join, leave, poll};
 
 /// A partition of a topic.
@@ -66,11 +67,19 @@ struct Ownership {
     changes: Mutex<VecDeque<Change>>,
     /// Whether nobody will follow any more.
     leaving: AtomicBool,
+    log_ends: Mutex<Arc<LogEnds>>,
 }
 
 impl Ownership {
     fn changes(&self) -> MutexGuard<'_, VecDeque<Change>> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl client::Own for Ownership {
+    fn note_statistics(&self, statistics: &[u8]) {
+        let log_ends = Arc::new(LogEnds::read(statistics));
+        *self.log_ends.lock().unwrap_or_else(PoisonError::into_inner) = log_ends;
     }
 }
 
@@ -191,6 +200,11 @@ impl GroupConsumer {
     /// The id of the Kafka cluster, where it tells one.
     pub fn cluster_id(&self, timeout: Duration) -> Option<String> {
         self.consumer.client().fetch_cluster_id(timeout)
+    }
+
+    /// Where the logs end, as of the last second in which something was fetched. Asks nobody.
+    pub fn log_ends(&self) -> Arc<LogEnds> {
+        Arc::clone(&self.own().log_ends.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The offsets of a partition's first event and of the one to come. Blocks for at most `timeout`.

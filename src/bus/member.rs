@@ -11,9 +11,10 @@ use crate::config::Kafka;
 use super::Error;
 use super::client;
 use super::consumer::{READING, handle};
+use super::log_ends;
 
 /// Makes a member of `group` for `topics`.
-pub(super) fn join<T: Send + Sync + 'static>(
+pub(super) fn join<T: client::Own>(
     kafka: &Kafka,
     group: &str,
     topics: &[&str],
@@ -22,7 +23,7 @@ pub(super) fn join<T: Send + Sync + 'static>(
 where
     client::Context<T>: ConsumerContext,
 {
-    let mut options = client::options(kafka, &READING);
+    let mut options = client::options(kafka, &[&READING[..], &[log_ends::EVERY]].concat());
     // Never the user's: what is committed, if anything is, says what is done.
     options.set("group.id", group).set("enable.auto.commit", "false");
     let consumer: BaseConsumer<_> =
@@ -34,7 +35,7 @@ where
 }
 
 /// The next message; and `asked` after the broker while none answers.
-pub(super) fn poll<'c, T: Send + Sync + 'static>(
+pub(super) fn poll<'c, T: client::Own>(
     consumer: &'c BaseConsumer<client::Context<T>>,
     asked: &Cell<Instant>,
     timeout: Duration,
@@ -56,7 +57,7 @@ where
 }
 
 /// Leaves the group at once, so that others take over without waiting for a time-out.
-pub(super) fn leave<T: Send + Sync + 'static>(consumer: &BaseConsumer<client::Context<T>>)
+pub(super) fn leave<T: client::Own>(consumer: &BaseConsumer<client::Context<T>>)
 where
     client::Context<T>: ConsumerContext,
 {

@@ -4,6 +4,7 @@ mod client;
 mod committing;
 mod consumer;
 mod embedded;
+mod log_ends;
 mod member;
 mod oauth;
 mod producer;
@@ -15,6 +16,7 @@ pub use client::{Health, check_options};
 pub use committing::CommittingConsumer;
 pub use consumer::{Change, GroupConsumer, Position, TableConsumer};
 pub use embedded::Embedded;
+pub use log_ends::LogEnds;
 pub use producer::{Producer, Receipt, Record, SOURCE_HEADER, VERSION_HEADER};
 #[cfg(feature = "avro")]
 pub use schema_registry::{RegistryError, SchemaRegistry};

@@ -80,6 +80,8 @@ impl Receipt {
     }
 }
 
+impl client::Own for Deliveries {}
+
 impl ProducerContext for client::Context<Deliveries> {
     type DeliveryOpaque = Arc<Outstanding>;
 

@@ -28,6 +28,9 @@ pub trait Columns {
     /// A text, or none.
     fn text(&mut self, name: &'static str, value: &mut Option<String>);
 
+    /// As many texts as there are, or nones.
+    fn texts(&mut self, name: &'static str, values: &mut Vec<Option<String>>);
+
     /// One of `labels`, by its index.
     fn label(&mut self, name: &'static str, labels: &[&'static str], value: &mut usize);
 
@@ -137,6 +140,13 @@ impl Columns for Writer {
         self.next(name, |builder: &mut StringBuilder| builder.append_option(value.as_deref()));
     }
 
+    fn texts(&mut self, name: &'static str, values: &mut Vec<Option<String>>) {
+        self.next(name, |builder: &mut ListBuilder<StringBuilder>| {
+            values.iter().for_each(|value| builder.values().append_option(value.as_deref()));
+            builder.append(true);
+        });
+    }
+
     fn label(&mut self, name: &'static str, labels: &[&'static str], value: &mut usize) {
         self.next(name, |builder: &mut StringBuilder| builder.append_option(labels.get(*value)));
     }
@@ -224,6 +234,17 @@ impl Columns for Reader<'_> {
         }
     }
 
+    fn texts(&mut self, name: &'static str, values: &mut Vec<Option<String>>) {
+        let Some((lists, row)) = self.next(name, |array| array.as_list_opt::<i32>()) else { return };
+        let Some(texts) = lists.values().as_string_opt::<i32>() else {
+            self.wrong = Some(name);
+            return;
+        };
+        let offsets = lists.value_offsets();
+        let places = offsets[row] as usize..offsets[row + 1] as usize;
+        *values = places.map(|i| texts.is_valid(i).then(|| texts.value(i).to_owned())).collect();
+    }
+
     fn label(&mut self, name: &'static str, labels: &[&'static str], value: &mut usize) {
         if let Some((array, row)) = self.next(name, |array| array.as_string_opt::<i32>()) {
             match labels.iter().position(|label| *label == array.value(row)) {
@@ -244,6 +265,7 @@ mod tests {
         list: Vec<f32>,
         array: [u16; 3],
         text: Option<String>,
+        texts: Vec<Option<String>>,
         pairs: Vec<(u32, f32)>,
         label: usize,
         added: u32,
@@ -255,6 +277,7 @@ mod tests {
             columns.list("list", &mut self.list);
             columns.array("array", &mut self.array);
             columns.text("text", &mut self.text);
+            columns.texts("texts", &mut self.texts);
             columns.pairs(["pairs_a", "pairs_b"], &mut self.pairs);
             columns.label("label", &["x", "y"], &mut self.label);
             if with_added {
@@ -271,6 +294,7 @@ mod tests {
                 list: vec![0.1; i % 3],
                 array: [i as u16; 3],
                 text: (i % 2 == 0).then(|| format!("text {i}")),
+                texts: (0..i % 3).map(|n| (n != 1).then(|| format!("text {i}"))).collect(),
                 pairs: vec![(i as u32, f32::MIN_POSITIVE); i % 2],
                 label: i % 2,
                 added: 0,

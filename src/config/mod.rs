@@ -28,7 +28,7 @@ pub use kafka::{Kafka, TOKEN, is_secret, read_secret};
 pub use layers::{DEFAULTS, nearest};
 pub use policy::PolicySettings;
 pub use publish::Publish;
-pub use query::Query;
+pub use query::{Members, Query};
 pub use server::Server;
 pub use topics::Topics;
 

@@ -1,5 +1,6 @@
 //! What can be asked of the state while it runs: all apps as they are between two batches.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use arrow_schema::ArrowError;
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use crate::bus::Position;
+use crate::bus::{GroupConsumer, Position};
 use crate::checkpoint::{Columns, RowWriter};
 use crate::history::Piece;
 use crate::model::{now_ms, window_columns};
@@ -33,10 +34,33 @@ pub struct Look {
     pub shape: Shape,
     /// Memory of an app that never told its own, MB.
     pub default_memory_mb: f64,
+    /// The partitions that this instance owns.
+    pub partitions: Vec<PartitionLook>,
+    /// How many partitions each topic has, where a broker told it.
+    pub topics: BTreeMap<String, i32>,
+}
+
+/// The state of one partition.
+#[derive(Debug)]
+pub struct PartitionLook {
+    /// Which.
+    pub position: Position,
+    /// First part of the versions of its decisions.
+    pub epoch: u64,
+    /// Offset of the next event.
+    pub next_offset: i64,
+    /// Its own row.
+    pub row: Vec<RecordBatch>,
     /// One row for each app.
     pub apps: Vec<RecordBatch>,
-    /// One row for each partition.
-    pub partitions: Vec<RecordBatch>,
+}
+
+impl Look {
+    /// What it takes in memory, bytes.
+    pub fn bytes(&self) -> usize {
+        let batches = self.partitions.iter().flat_map(|partition| partition.row.iter().chain(&partition.apps));
+        batches.map(RecordBatch::get_array_memory_size).sum()
+    }
 }
 
 /// The rows of history of a partition that are in no file yet.
@@ -90,8 +114,14 @@ struct Last<T>(Option<(Arc<T>, Instant)>);
 
 impl Looks {
     /// Answers who asked. Cheap where nobody did.
-    pub(super) fn answer(&mut self, status: &Status, partitions: &mut Checkpointer<'_>, decider: &Decider) {
-        self.state.answer(&status.asked, || take(partitions.owned_mut(), decider));
+    pub(super) fn answer(
+        &mut self,
+        status: &Status,
+        partitions: &mut Checkpointer<'_>,
+        decider: &Decider,
+        consumer: &GroupConsumer,
+    ) {
+        self.state.answer(&status.asked, || take(partitions.owned_mut(), decider, consumer));
         self.recent.answer(&status.asked_recent, || Ok(recent(partitions)));
     }
 
@@ -156,11 +186,13 @@ fn recent(partitions: &Checkpointer<'_>) -> Vec<Recent> {
     partitions.owned().iter().filter_map(of_partition).collect()
 }
 
-fn take(owned: &mut [Partition], decider: &Decider) -> Result<Look, ArrowError> {
-    let (mut apps, mut partitions) = (RowWriter::default(), RowWriter::default());
-    for partition in owned {
-        partitions.row(|columns| partition.columns(columns))?;
-        let Partition { position, shard, .. } = partition;
+fn take(owned: &mut [Partition], decider: &Decider, consumer: &GroupConsumer) -> Result<Look, ArrowError> {
+    let log_ends = consumer.log_ends();
+    let look = |partition: &mut Partition| {
+        let (mut row, mut apps) = (RowWriter::default(), RowWriter::default());
+        let end = log_ends.end(&partition.position);
+        row.row(|columns| partition.columns(end, columns))?;
+        let Partition { position, shard, next_offset, .. } = partition;
         for (app, entry) in shard.apps.iter_mut() {
             apps.row(|columns| {
                 columns.text("app", &mut Some(app.to_owned()));
@@ -168,23 +200,28 @@ fn take(owned: &mut [Partition], decider: &Decider) -> Result<Look, ArrowError> 
                 entry.glance(columns);
             })?;
         }
-    }
+        let (row, apps) = (row.finish()?, apps.finish()?);
+        Ok(PartitionLook { position: position.clone(), epoch: shard.epoch, next_offset: *next_offset, row, apps })
+    };
+    let partitions = owned.iter_mut().map(look).collect::<Result<_, ArrowError>>()?;
     Ok(Look {
         taken_at_ms: now_ms(),
         policy: decider.policy.name().to_owned(),
         shape: decider.policy.shape(),
         default_memory_mb: decider.rules().default_memory_mb,
-        apps: apps.finish()?,
-        partitions: partitions.finish()?,
+        partitions,
+        topics: log_ends.topics().map(|(topic, partitions)| (topic.to_owned(), partitions)).collect(),
     })
 }
 
 impl Partition {
-    fn columns(&mut self, columns: &mut impl Columns) {
+    /// `end` is the end of its log, where that is known.
+    fn columns(&mut self, end: Option<i64>, columns: &mut impl Columns) {
         columns.text("topic", &mut Some(self.position.topic.clone()));
         columns.number("kafka_partition", &mut self.position.partition);
         columns.number("epoch", &mut (self.shard.epoch as i64));
         columns.number("next_offset", &mut self.next_offset);
+        columns.optional("lag", &mut end.map(|end| (end - self.next_offset).max(0)));
         columns.number("checkpoint_offset", &mut self.saved_offset);
         columns.number("checkpoint_age_ms", &mut (self.saved_at.elapsed().as_millis() as i64));
         columns.number("apps", &mut (self.shard.apps() as i64));
@@ -211,6 +248,7 @@ impl Entry {
         columns.number("idle_out_of_bounds", &mut out_of_bounds);
         columns.list("idle_counts", &mut arrivals.idle.counts().to_vec());
         columns.optional("memory_mb", &mut self.state.memory_mb());
+        self.state.functions.columns(columns);
         let mut runtime = self.state.traits.as_ref().and_then(|traits| traits.runtime.clone());
         columns.text("runtime", &mut runtime);
         let plan = &mut self.in_force.plan;

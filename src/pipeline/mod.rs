@@ -36,7 +36,7 @@ use crate::telemetry::{CheckpointMetrics, HistoryMetrics, Kind, Metrics, Pipelin
 use checkpointer::{Checkpointer, LETTING_GO};
 use keying::Keying;
 use live::{Asked, Looks};
-pub use live::{Look, Recent};
+pub use live::{Look, PartitionLook, Recent};
 use reading::{Reader, header, received_ms};
 pub use shard::{Decider, Later, Outcome, Repriced, Shard};
 
@@ -329,7 +329,7 @@ impl Run<'_> {
         }
         self.settle()?;
         self.partitions.step(self.producer);
-        self.looks.answer(&self.pipeline.status, &mut self.partitions, &self.pipeline.decider);
+        self.looks.answer(&self.pipeline.status, &mut self.partitions, &self.pipeline.decider, self.consumer);
         self.looks.tidy();
         self.report();
         if self.partitions.history().is_some_and(history::Keeper::must_begin_anew) {

@@ -8,9 +8,11 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use datafusion::error::DataFusionError;
 use serde::Deserialize;
 use tokio::runtime::Handle;
 
+use super::live::fleet;
 use super::output::{self, Format, WriteError};
 use super::{Engine, Error};
 
@@ -97,9 +99,13 @@ fn format(headers: &HeaderMap) -> Result<Format, Refusal> {
     })
 }
 
-const fn status(error: &WriteError) -> StatusCode {
+fn status(error: &WriteError) -> StatusCode {
     match error {
-        WriteError::Query(Error::TimeLimit(_)) => StatusCode::GATEWAY_TIMEOUT,
+        WriteError::Query(Error::Query(error)) => match error.find_root() {
+            DataFusionError::External(ours) if ours.is::<Error>() => StatusCode::GATEWAY_TIMEOUT,
+            DataFusionError::External(ours) if ours.is::<fleet::Error>() => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::BAD_REQUEST,
+        },
         WriteError::Query(_) => StatusCode::BAD_REQUEST,
         WriteError::TooManyRows(_) => StatusCode::UNPROCESSABLE_ENTITY,
         _ => StatusCode::INTERNAL_SERVER_ERROR,

@@ -3,7 +3,7 @@
 use crate::checkpoint::Columns;
 use crate::model::{Code, Invocation};
 
-use super::{Arrivals, Concurrency, Kept, Observed};
+use super::{Arrivals, Concurrency, Functions, Kept, Observed};
 
 /// All that is known of one app.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -14,6 +14,8 @@ pub struct AppState {
     pub arrivals: Arrivals,
     /// Overlapping executions.
     pub concurrency: Concurrency,
+    /// What each of its functions did.
+    pub functions: Functions,
     /// What events said of the app itself; boxed because most say nothing.
     pub traits: Option<Box<Traits>>,
 }
@@ -39,9 +41,11 @@ impl AppState {
             invocations: 1,
             arrivals: Arrivals::first(start_ms, end_ms, silence_ms, invocation.trigger, kept),
             concurrency: Concurrency::default(),
+            functions: Functions::default(),
             traits: None,
         };
         state.concurrency.begin_period(start_ms, end_ms);
+        state.functions.count(invocation);
         state.learn_traits(invocation);
         state
     }
@@ -60,6 +64,7 @@ impl AppState {
             Observed::Idle(_) => self.concurrency.begin_period(start_ms, end_ms),
             Observed::Overlap => self.concurrency.join_period(start_ms, end_ms),
         }
+        self.functions.count(invocation);
         self.learn_traits(invocation);
         observed
     }
@@ -76,10 +81,11 @@ impl AppState {
 
     /// As columns.
     pub fn columns(&mut self, columns: &mut impl Columns) {
-        let Self { invocations, arrivals, concurrency, traits } = self;
+        let Self { invocations, arrivals, concurrency, functions, traits } = self;
         columns.number("invocations", invocations);
         arrivals.columns(columns);
         concurrency.columns(columns);
+        functions.columns(columns);
         let mut told = traits.take().map_or_else(Traits::default, |traits| *traits);
         told.columns(columns);
         *traits = (told != Traits::default()).then(|| Box::new(told));

@@ -24,7 +24,7 @@ pub struct Kept {
 
 /// Which triggers an app's invocations had.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Triggers(u8);
+pub struct Triggers(pub(super) u8);
 
 /// Apps that are called in much the same way: what is learned from one holds for the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -360,7 +360,7 @@ impl Triggers {
         }
     }
 
-    /// A bit for each, by its place among the [`Trigger`]s.
+    /// A bit for each, by its place in [`Trigger::ALL`].
     pub const fn bits(self) -> u8 {
         self.0
     }

@@ -6,6 +6,7 @@ mod app_table;
 mod arrivals;
 mod clock;
 mod concurrency;
+mod functions;
 mod idle_histogram;
 mod shape;
 
@@ -15,5 +16,6 @@ pub use app_table::AppTable;
 pub use arrivals::{Arrivals, Class, Kept, Look, Novelty, Observed, Triggers};
 pub use clock::{Clock, Minute, Phases};
 pub use concurrency::Concurrency;
+pub use functions::Functions;
 pub use idle_histogram::{Cut, IdleHistogram};
 pub use shape::Shape;

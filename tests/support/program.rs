@@ -44,12 +44,16 @@ impl Program {
 
     /// The same, with more variables of the environment.
     pub fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::start_at(&format!("127.0.0.1:{}", free_port()), arguments, variables)
+    }
+
+    /// The same, at an address that others know.
+    pub fn start_at(listen: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let logs = folder.path().join("logs");
         let file = File::create(&logs).unwrap();
-        let listen = format!("127.0.0.1:{}", free_port());
         let child = command(arguments)
-            .args(["--listen", &listen])
+            .args(["--listen", listen])
             // For checkpoints: each program has its own, unless a test says otherwise.
             .env("XDG_DATA_HOME", folder.path())
             .envs(variables.iter().copied())
@@ -128,10 +132,14 @@ impl Program {
 
     /// Asks it to end, as Ctrl-C does, and waits for it: its exit code and what it printed.
     pub fn interrupt(mut self) -> (Option<i32>, String) {
-        let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+        self.signal(rustix::process::Signal::INT);
         let status = wait_for("an end after Ctrl-C", PATIENCE, || self.child.try_wait().unwrap());
         (status.code(), self.logs())
+    }
+
+    /// Sends it a signal, such as SIGSTOP.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Kills it, as a crash would (SIGKILL).

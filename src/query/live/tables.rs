@@ -5,18 +5,18 @@ use std::sync::{Arc, LazyLock};
 use datafusion::arrow::array::cast::AsArray;
 use datafusion::arrow::array::types::{ArrowPrimitiveType, Float32Type, Float64Type, Int64Type, UInt8Type};
 use datafusion::arrow::array::{
-    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, RecordBatch, RecordBatchOptions, StringArray,
-    TimestampMillisecondArray, UInt32Array,
+    Array, ArrayRef, Float64Array, ListArray, RecordBatch, RecordBatchOptions, StringArray, TimestampMillisecondArray,
 };
-use datafusion::arrow::compute::{filter_record_batch, take_record_batch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::arrow::error::ArrowError;
 
 use crate::model::{Trigger, Window};
-use crate::pipeline::Look;
+use crate::pipeline::{Look, PartitionLook};
 use crate::policy::expected;
 use crate::query::describe::COMMENT;
 use crate::state::IdleHistogram;
+
+use super::explode;
 
 type Result<T> = std::result::Result<T, ArrowError>;
 
@@ -33,6 +33,8 @@ pub(super) struct Table {
 enum Source {
     /// A row for each app.
     Apps,
+    /// A row for each function of each app.
+    Functions,
     /// A row for each app whose plan is a forecast.
     Forecasts,
     /// A row for each bin of each app that isn't empty.
@@ -81,7 +83,7 @@ pub(super) static TABLES: &[Table] = &[
             kafka_partition: Small = |rows| rows.plain("kafka_partition"), "Partition of its events.";
             invocations: Integer = |rows| rows.plain("invocations"), "Invocations ever seen, count.";
             idle_times: Integer = |rows| rows.plain("idle_times"), "Idle times ever seen, count.";
-            mean_idle_ms: Float = |rows| rows.mean_idle_ms(), "Mean of its idle times, ms; null before the first.";
+            mean_idle_ms: Float = |rows| rows.mean("idle_ms", "idle_times"), "Mean of its idle times, ms; null before the first.";
             first_trigger: Text = |rows| rows.triggers(true), "One of its triggers; null where events told none.";
             triggers: Text = |rows| rows.triggers(false), "All triggers that its events told, with + between them.";
             last_start: Time = |rows| rows.time("last_start_ms"), "Start of the execution that started last.";
@@ -95,6 +97,22 @@ pub(super) static TABLES: &[Table] = &[
                 "Chance that the next start is cold if the app goes on as it did, 0 to 1; null before its first idle time.";
             idle_mb_s: Float = |rows| rows.expected(|expected| expected.idle_mb_s),
                 "Idle memory expected until the next start, MB*s; null before its first idle time.";
+        },
+    },
+    Table {
+        name: "functions",
+        source: Source::Functions,
+        columns: columns! {
+            app: Text = |rows| rows.plain("app"), "The app.";
+            function: Text = |rows| rows.plain("function"),
+                "The function; null for all of the app's beyond its first 64, which are counted together.";
+            trigger: Text = |rows| rows.triggers(false),
+                "Its trigger, as events told it; if several, with + between them; null where events told none.";
+            invocations: Integer = |rows| rows.integer("invocations"), "Its invocations, count.";
+            failed: Integer = |rows| rows.integer("failed"), "Those of them whose status told a failure, count.";
+            last_start: Time = |rows| rows.time("last_start_ms"), "Start of the execution that started last.";
+            mean_duration_ms: Float = |rows| rows.mean("duration_ms", "invocations"), "Mean of its durations, ms.";
+            longest_ms: Float = |rows| rows.plain("longest_ms"), "Its longest duration, ms.";
         },
     },
     Table {
@@ -137,9 +155,11 @@ pub(super) static TABLES: &[Table] = &[
         source: Source::Partitions,
         columns: columns! {
             topic: Text = |rows| rows.plain("topic"), "Topic of the events.";
-            kafka_partition: Small = |rows| rows.plain("kafka_partition"), "Partition, of those that this instance owns.";
+            kafka_partition: Small = |rows| rows.plain("kafka_partition"), "Partition.";
             epoch: Integer = |rows| rows.plain("epoch"), "First part of the versions of its decisions.";
             next_offset: Integer = |rows| rows.plain("next_offset"), "Offset of the next event to read.";
+            lag: Integer = |rows| rows.plain("lag"),
+                "Offsets from there to the end of the log: events to be read yet, count; null while the end is not known.";
             checkpoint_offset: Integer = |rows| rows.plain("checkpoint_offset"), "Where a restart would resume.";
             checkpoint_age_ms: Integer = |rows| rows.plain("checkpoint_age_ms"), "How long ago that was stored, ms.";
             apps: Integer = |rows| rows.plain("apps"), "Apps in memory, count.";
@@ -172,11 +192,11 @@ impl Table {
         Arc::new(Schema::new(self.columns.iter().map(field).collect::<Vec<_>>()))
     }
 
-    /// The batches that its rows are made of.
-    pub(super) fn source<'a>(&self, look: &'a Look) -> &'a [RecordBatch] {
+    /// The batches of a partition that its rows are made of.
+    pub(super) fn source<'a>(&self, partition: &'a PartitionLook) -> &'a [RecordBatch] {
         match self.source {
-            Source::Partitions => &look.partitions,
-            Source::Apps | Source::Forecasts | Source::Bins => &look.apps,
+            Source::Partitions => &partition.row,
+            Source::Apps | Source::Functions | Source::Forecasts | Source::Bins => &partition.apps,
         }
     }
 
@@ -190,8 +210,9 @@ impl Table {
     ) -> Result<RecordBatch> {
         let batch = match self.source {
             Source::Apps | Source::Partitions => batch.clone(),
-            Source::Forecasts => forecasts(batch)?,
-            Source::Bins => bins(look, batch)?,
+            Source::Forecasts => explode::forecasts(batch)?,
+            Source::Functions => explode::functions(batch)?,
+            Source::Bins => explode::bins(look, batch)?,
         };
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let rows = Rows { look, batch };
@@ -200,53 +221,12 @@ impl Table {
     }
 }
 
-fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
+pub(super) fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
     batch.column_by_name(name).ok_or_else(|| ArrowError::SchemaError(format!("no column '{name}'")))
 }
 
-fn forecasts(batch: &RecordBatch) -> Result<RecordBatch> {
-    let regimes = column(batch, "regime")?.as_string::<i32>();
-    let is_one: BooleanArray = regimes.iter().map(|regime| Some(regime == Some("forecast"))).collect();
-    filter_record_batch(batch, &is_one)
-}
-
-/// A row for each bin, with its edges and how many idle times are in it.
-fn bins(look: &Look, batch: &RecordBatch) -> Result<RecordBatch> {
-    let counts = column(batch, "idle_counts")?.as_list::<i32>();
-    let beyond = column(batch, "idle_out_of_bounds")?.as_primitive::<Float64Type>();
-    let (mut apps, mut from_ms, mut until_ms, mut found) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for row in 0..batch.num_rows() {
-        let mut add = |bin: usize, count: f64| {
-            apps.push(row as u32);
-            from_ms.push(look.shape.lower_ms(bin));
-            until_ms.push((bin < look.shape.bins()).then(|| look.shape.lower_ms(bin + 1)));
-            found.push(count);
-        };
-        for (bin, count) in numbers::<Float32Type>(counts, row).iter().enumerate().filter(|(_, count)| **count > 0.0) {
-            add(bin, f64::from(*count));
-        }
-        if beyond.value(row) > 0.0 {
-            add(look.shape.bins(), beyond.value(row));
-        }
-    }
-    let batch = take_record_batch(&batch.project(&[batch.schema_ref().index_of("app")?])?, &UInt32Array::from(apps))?;
-    let schema = Schema::new(vec![
-        Field::new("app", DataType::Utf8, true),
-        Field::new("bin_from_ms", DataType::Int64, true),
-        Field::new("bin_until_ms", DataType::Int64, true),
-        Field::new("bin_count", DataType::Float64, true),
-    ]);
-    let arrays: Vec<ArrayRef> = vec![
-        Arc::clone(batch.column(0)),
-        Arc::new(Int64Array::from(from_ms)),
-        Arc::new(Int64Array::from(until_ms)),
-        Arc::new(Float64Array::from(found)),
-    ];
-    RecordBatch::try_new(Arc::new(schema), arrays)
-}
-
 /// The numbers of the list in a row.
-fn numbers<T: ArrowPrimitiveType>(lists: &ListArray, row: usize) -> &[T::Native] {
+pub(super) fn numbers<T: ArrowPrimitiveType>(lists: &ListArray, row: usize) -> &[T::Native] {
     let offsets = lists.value_offsets();
     let values = lists.values().as_primitive::<T>().values();
     values.get(offsets[row] as usize..offsets[row + 1] as usize).unwrap_or_default()
@@ -272,14 +252,15 @@ impl Rows<'_> {
         Ok(Arc::new(policies.collect::<StringArray>()))
     }
 
-    fn mean_idle_ms(&self) -> Result<ArrayRef> {
-        let sums = column(&self.batch, "idle_ms")?.as_primitive::<Float64Type>();
-        let counts = column(&self.batch, "idle_times")?.as_primitive::<Int64Type>();
+    fn mean(&self, sum: &str, count: &str) -> Result<ArrayRef> {
+        let sums = column(&self.batch, sum)?.as_primitive::<Float64Type>();
+        let counts = self.integer(count)?;
+        let counts = counts.as_primitive::<Int64Type>();
         let mean = |(sum, count): (&f64, &i64)| (*count > 0).then(|| sum / *count as f64);
         Ok(Arc::new(sums.values().iter().zip(counts.values()).map(mean).collect::<Float64Array>()))
     }
 
-    /// The first of each app's triggers, or all of them.
+    /// The first of each row's triggers, or all of them.
     fn triggers(&self, first: bool) -> Result<ArrayRef> {
         static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| (0..=u8::MAX).map(names).collect());
         let bits = column(&self.batch, "triggers")?.as_primitive::<UInt8Type>();
@@ -309,7 +290,6 @@ impl Rows<'_> {
 }
 
 fn names(bits: u8) -> String {
-    let told: Vec<_> =
-        Trigger::ALL.into_iter().filter(|trigger| bits & (1 << *trigger as u8) != 0).map(Trigger::name).collect();
-    told.join("+")
+    let told = Trigger::ALL.into_iter().filter(|trigger| bits & (1 << *trigger as u8) != 0).map(Trigger::name);
+    told.collect::<Vec<_>>().join("+")
 }
