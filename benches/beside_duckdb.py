@@ -35,6 +35,16 @@ CREATE MACRO to_unixtime(t) AS epoch(t);
 """
 
 
+# What history has as views.
+VIEWS = """
+CREATE VIEW function_durations AS SELECT date, owner, app, function, sum(duration_ms) / sum(invocations) AS average_ms,
+    sum(invocations) AS count, min(duration_min_ms) AS minimum_ms, max(duration_max_ms) AS maximum_ms
+    FROM invocations_per_minute GROUP BY ALL;
+CREATE VIEW app_memory AS SELECT date, owner, app, sum(memory_mb * invocations) / sum(invocations) AS average_mb,
+    sum(invocations) AS sample_count FROM invocations_per_minute WHERE memory_mb IS NOT NULL GROUP BY ALL;
+"""
+
+
 def cells(rows):
     """Rows that can be compared: numbers of six digits, times as text."""
     def cell(value):
@@ -71,6 +81,8 @@ def main():
     for table in options.table:
         name, glob = table.split("=", 1)
         database.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{glob}', hive_partitioning = true)")
+    if any(table.startswith("invocations_per_minute=") for table in options.table):
+        database.execute(VIEWS)
 
     is_same = True
     print(f"{'file':40} {'rows':>6} {'pilotlight s':>13} {'DuckDB s':>9} {'ratio':>6}")

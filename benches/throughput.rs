@@ -1,5 +1,6 @@
 //! Events a second from a real broker to state and decisions, beside raw polling and parsing of the same topic in the
-//! same run: `cargo bench --bench throughput`. `PILOTLIGHT_BENCH_EVENTS` sets how many (default 2,000,000).
+//! same run; then while a heavy query runs, and while history is kept: `cargo bench --bench throughput`.
+//! `PILOTLIGHT_BENCH_EVENTS` sets how many (default 2,000,000).
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a benchmark")]
 
 #[path = "../tests/support/mod.rs"]
@@ -7,9 +8,11 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use futures::TryStreamExt;
 use pilotlight::config::Settings;
 use pilotlight::model::Invocation;
 use pilotlight::pipeline::Pipeline;
+use pilotlight::query::{Engine, live, threads};
 use pilotlight::shutdown;
 use pilotlight::telemetry::Metrics;
 use rdkafka::config::ClientConfig;
@@ -38,15 +41,35 @@ fn main() {
         let raw = poll_and_parse(&bootstrap, events, settings.topics.partitions);
         settings.input.group = format!("bench-{round}");
         settings.topics.decisions = format!("decisions-{round}");
-        let (whole, decisions) = pipeline(&settings, events);
+        let (whole, decisions) = pipeline(&settings, events, None);
         println!("{:<38} {raw:>12.0} events/s", format!("round {round}: poll and parse"));
         println!(
             "{:<38} {whole:>12.0} events/s = {:.2} of it ({decisions} decisions)",
             format!("round {round}: to state and decisions"),
             whole / raw
         );
+        settings.input.group = format!("bench-{round}-queried");
+        let (queried, _) = pipeline(&settings, events, Some(HEAVY));
+        println!(
+            "{:<38} {queried:>12.0} events/s = {:.2} of that without",
+            format!("round {round}: beside a heavy query"),
+            queried / whole
+        );
+        settings.input.group = format!("bench-{round}-recorded");
+        let folder = tempfile::tempdir().unwrap();
+        let mut recording = settings.clone();
+        recording.history.url = format!("file://{}", folder.path().display());
+        let (recorded, _) = pipeline(&recording, events, None);
+        println!(
+            "{:<38} {recorded:>12.0} events/s = {:.2} of that without",
+            format!("round {round}: with history"),
+            recorded / whole
+        );
     }
 }
+
+/// All pairs of apps: keeps the threads for queries busy for as long as it is left.
+const HEAVY: &str = "SELECT count(*) FROM apps a CROSS JOIN apps b WHERE a.invocations * b.invocations % 7 = length(a.app) + length(b.app)";
 
 /// 1,000 events a second of event time, as unevenly as in the published characterisation: the busiest 1 % of the apps
 /// have about two thirds of them.
@@ -115,10 +138,14 @@ fn poll_and_parse(bootstrap: &str, events: u64, partitions: i32) -> f64 {
     rate
 }
 
-fn pipeline(settings: &Settings, events: u64) -> (f64, u64) {
+/// Runs a pipeline over all events, beside a query that begins when the first have come.
+fn pipeline(settings: &Settings, events: u64, query: Option<&'static str>) -> (f64, u64) {
     let pipeline = Pipeline::build(settings, &Metrics::default()).unwrap();
     let handle = pipeline.handle();
     let (trigger, shutdown) = shutdown::channel();
+    let engine = Engine::new(&settings.query).unwrap();
+    live::add_tables(&engine, &handle, None).unwrap();
+    let queries = threads::start(&settings.query).unwrap();
     std::thread::scope(|scope| {
         let running = scope.spawn(|| pipeline.run(&shutdown));
         let seen = |count: u64| {
@@ -127,10 +154,23 @@ fn pipeline(settings: &Settings, events: u64) -> (f64, u64) {
             }
         };
         seen(1);
+        let query = query.map(|sql| {
+            queries.spawn(async move {
+                // Again, should it end.
+                loop {
+                    let answer = engine.query(sql).await.unwrap();
+                    answer.rows.try_collect::<Vec<_>>().await.unwrap();
+                }
+            })
+        });
         // The first batch is already in: it doesn't count.
         let (began, first) = (Instant::now(), handle.counts().events);
         seen(events);
         let rate = (events - first) as f64 / began.elapsed().as_secs_f64();
+        if let Some(query) = query {
+            assert!(!query.is_finished(), "it failed");
+            query.abort();
+        }
         trigger.fire();
         running.join().unwrap().unwrap();
         (rate, handle.counts().decisions)

@@ -1,14 +1,9 @@
 -- How regular apps are, from single invocations: the distribution over apps of the coefficient of variation (CV) of the
 -- times between the starts of their invocations. Slow on long histories, for which inter_arrival_cv.sql is there.
 -- Figure 6 of "Serverless in the Wild" (Shahrad et al., ATC 2020), all apps.
--- Needs invocations (app, start).
-WITH gaps AS (
-    SELECT
-        app,
-        extract(epoch FROM start) - lag(extract(epoch FROM start)) OVER (PARTITION BY app ORDER BY start) AS gap_s
-    FROM invocations
-), apps AS (
-    SELECT app, cv(gap_s) AS cv FROM gaps GROUP BY app
+-- Needs invocations (app, gap_ms).
+WITH apps AS (
+    SELECT app, cv(gap_ms) AS cv FROM invocations GROUP BY app
 )
 SELECT
     count(*) AS apps,

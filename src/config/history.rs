@@ -24,8 +24,10 @@ pub struct History {
 
 impl History {
     pub(super) fn check(&self) -> Result<(), Error> {
-        let is_url = self.url.is_empty() || url::Url::parse(&self.url).is_ok();
-        ensure(is_url, "history.url", format!("'{}'", self.url), "a URL such as file:///folder, or nothing")?;
+        // What is in the memory of one reader is not seen by the others.
+        let is_url = url::Url::parse(&self.url).is_ok_and(|url| url.scheme() != "memory");
+        let expected = "a URL such as file:///folder or s3://bucket/folder, or nothing";
+        ensure(self.url.is_empty() || is_url, "history.url", format!("'{}'", self.url), expected)?;
         ensure((1..=1_000_000).contains(&self.rows), "history.rows", self.rows, "1 to 1,000,000")?;
         for (key, span) in
             [("history.every", self.every), ("history.keep", self.keep), ("history.keep_rollups", self.keep_rollups)]

@@ -3,6 +3,7 @@
 use tokio::runtime::Runtime;
 
 use crate::bus::Position;
+use crate::checkpoint::Name as Checkpoint;
 use crate::config::History;
 use crate::telemetry::HistoryMetrics;
 
@@ -73,16 +74,26 @@ impl Keeper {
         self.writer.must_begin_anew()
     }
 
-    /// Says which partitions are owned.
-    pub fn set_ours(&self, ours: Vec<Position>) {
-        self.upkeep.set_ours(ours);
+    /// Says which partitions are owned, with the offsets of their last checkpoints.
+    pub fn set_saved(&self, saved: Vec<(Position, i64)>) {
+        self.upkeep.set_saved(saved);
     }
 
     /// Up to which offset the events of a partition are in files, whatever their epoch; `end` is the end of its log. Files
-    /// that say more than there is are of another topic that had its name.
-    pub fn recorded_until(&self, position: &Position, end: i64) -> Result<i64, Error> {
-        let until = self.files_of(position)?.into_iter().map(|file| file.name.until).max().unwrap_or(0);
-        Ok(if until > end { 0 } else { until })
+    /// that say more than there is are of another topic that had its name. Those of the epoch of the last checkpoint, after
+    /// it, may not be whole: they are deleted, and their events are to be recorded again.
+    pub fn recorded_until(&self, position: &Position, last: Option<Checkpoint>, end: i64) -> Result<i64, Error> {
+        let mut files = self.files_of(position)?;
+        if files.iter().any(|file| file.name.until > end) {
+            return Ok(0);
+        }
+        if let Some(last) = last {
+            let is_after = |file: &mut File| file.name.epoch == last.epoch && file.name.until > last.offset;
+            for file in files.extract_if(.., is_after) {
+                self.runtime.block_on(self.store.delete(&file))?;
+            }
+        }
+        Ok(files.into_iter().map(|file| file.name.until).max().unwrap_or(0))
     }
 
     /// Deletes the files of a partition and epoch that hold events from offset `from` on: they are cut otherwise now, and

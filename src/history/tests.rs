@@ -23,7 +23,7 @@ const EVENTS: i64 = 6000;
 
 fn decider(policy: &str) -> Decider {
     let flags =
-        [("policy.name", policy), ("history.url", "memory:///"), ("history.rows", "700"), ("history.every", "5h")];
+        [("policy.name", policy), ("history.url", "file:///nowhere"), ("history.rows", "700"), ("history.every", "5h")];
     let flags = flags.map(|(key, value)| (key, value.to_owned()));
     Decider::new(&Settings::load(Some("/dev/null".as_ref()), &flags).unwrap()).unwrap()
 }
@@ -140,15 +140,17 @@ fn small_files_are_made_one_once_they_are_many_or_settled() {
     let files = |count: i64, age_ms: i64| -> Vec<_> {
         (0..count).map(|i| listed(Table::Invocations, START_MS, i * 10, i * 10 + 10, 1000, now_ms - age_ms)).collect()
     };
-    let merged = |files: Vec<Listed<About>>, ours: bool| -> Vec<usize> {
-        plan(files, KEEP, |_, _| ours, now_ms).merge.iter().map(Vec::len).collect()
+    let merged_to = |files: Vec<Listed<About>>, until: i64| -> Vec<usize> {
+        plan(files, KEEP, |_, _| until, now_ms).merge.iter().map(Vec::len).collect()
     };
+    let merged = |files: Vec<Listed<About>>, ours: bool| merged_to(files, if ours { i64::MAX } else { 0 });
     assert_eq!(merged(files(7, 10 * MINUTE), true), [0; 0], "they may be more soon");
     assert_eq!(merged(files(8, 10 * MINUTE), true), [8]);
     assert_eq!(merged(files(8, MINUTE), true), [0; 0], "queries may hold their rows in memory");
     assert_eq!(merged(files(2, 60 * MINUTE), true), [2]);
     assert_eq!(merged(files(1, 60 * MINUTE), true), [0; 0]);
     assert_eq!(merged(files(9, 60 * MINUTE), false), [0; 0], "their owner does it");
+    assert_eq!(merged_to(files(20, 10 * MINUTE), 95), [9], "what is in no checkpoint may be cut otherwise yet");
     let mut large = files(20, 10 * MINUTE);
     large[9].about.size = 64 << 20;
     assert_eq!(merged(large, true), [10, 10]);
@@ -169,20 +171,20 @@ fn what_is_covered_goes_after_a_while_and_what_is_old_or_too_much_at_once() {
         let mut files = of_hours(&[0]);
         files.push(listed(Table::Invocations, hour(0), 10, 20, 100, now_ms - 10 * MINUTE));
         files.push(listed(Table::Invocations, hour(0), 0, 20, 100, now_ms - age_ms));
-        assert_eq!(plan(files, KEEP, |_, _| true, now_ms).covered.len(), expected);
+        assert_eq!(plan(files, KEEP, |_, _| i64::MAX, now_ms).covered.len(), expected);
     }
     // A day is kept, counted from the newest; roll-ups longer; a clock far ahead deletes nothing by itself.
     let mut files = of_hours(&[0, 5, 6, 30]);
     files.push(listed(Table::PerMinute, START_MS, 0, 10, 100, now_ms));
-    assert_eq!(names(&plan(files.clone(), KEEP, |_, _| true, now_ms).expired), [0, 5]);
+    assert_eq!(names(&plan(files.clone(), KEEP, |_, _| i64::MAX, now_ms).expired), [0, 5]);
     files.push(listed(Table::Invocations, hour(24 * 365), 900, 901, 100, now_ms));
     assert_eq!(
-        names(&plan(files, KEEP, |_, _| true, now_ms).expired),
+        names(&plan(files, KEEP, |_, _| i64::MAX, now_ms).expired),
         [0, 5, 6, 30],
         "the clock of the wall is the latest that counts"
     );
     let small = Keep { bytes: Some(250), ..KEEP };
-    assert_eq!(names(&plan(of_hours(&[10, 11, 12, 13]), small, |_, _| true, now_ms).expired), [10, 11]);
+    assert_eq!(names(&plan(of_hours(&[10, 11, 12, 13]), small, |_, _| i64::MAX, now_ms).expired), [10, 11]);
 }
 
 async fn asked(store: &Store, sql: &str) -> Vec<RecordBatch> {
@@ -231,7 +233,7 @@ async fn files_made_one_hold_the_same_rows() {
     let many = count().await;
     let keep = Keep { rows_ms: i64::MAX >> 1, rollups_ms: i64::MAX >> 1, bytes: None };
     let in_hours = now_ms() + 120 * MINUTE;
-    round(&store, keep, |_, _| true, &HistoryMetrics::default(), in_hours).await.unwrap();
+    round(&store, keep, |_, _| i64::MAX, &HistoryMetrics::default(), in_hours).await.unwrap();
     let with_covered = count().await;
     assert!(with_covered > many, "what was made one is still there");
     for (question, before) in QUESTIONS.iter().zip(&before) {

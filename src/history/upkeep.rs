@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use datafusion::error::DataFusionError;
-use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::TryStreamExt;
@@ -32,14 +32,15 @@ const EVERY: Duration = Duration::from_secs(60);
 const FRESH_MS: i64 = 120_000;
 /// Covered files are deleted so long after what covers them was written, ms.
 const GRACE_MS: i64 = 120_000;
-/// So many small files are made one at once;
+/// So many small files are made one; of more, as many as this at once;
 const MANY: usize = 8;
+const MOST: usize = 32;
 /// fewer are once the last is so old, ms.
 const SETTLED_MS: i64 = 3_600_000;
 /// Files that are larger are not small, bytes.
 const LARGE: u64 = 64 << 20;
 /// Memory for making files one, bytes.
-const MEMORY: usize = 128 << 20;
+const MEMORY: usize = 256 << 20;
 
 /// What to keep.
 #[derive(Debug, Clone, Copy)]
@@ -71,8 +72,9 @@ pub struct Plan {
     pub expired: Vec<File>,
 }
 
-/// What to do about `files` at `now_ms`. Files of partitions that are not `ours` are not made one: their owner does it.
-pub fn plan(files: Vec<Listed<About>>, keep: Keep, ours: impl Fn(&str, i32) -> bool, now_ms: i64) -> Plan {
+/// What to do about `files` at `now_ms`. Files of a partition are made one up to the offset `until` (of a topic's partition),
+/// which is that of its last checkpoint: those after it may be written anew and otherwise. Their owner knows it.
+pub fn plan(files: Vec<Listed<About>>, keep: Keep, until: impl Fn(&str, i32) -> i64, now_ms: i64) -> Plan {
     let (counting, are_covered) = covered(files);
     let mut plan = Plan::default();
     for listed in are_covered {
@@ -97,10 +99,11 @@ pub fn plan(files: Vec<Listed<About>>, keep: Keep, ours: impl Fn(&str, i32) -> b
             (a.table, a.folder_ms) == (b.table, b.folder_ms) && a.name.is_beside(&b.name)
         });
         let size: u64 = group.iter().map(|listed| listed.about.size).sum();
-        if !continues || size >= LARGE {
+        if !continues || size >= LARGE || group.len() >= MOST {
             plan.merge.extend(worth_merging(std::mem::take(&mut group), now_ms));
         }
-        if ours(&listed.file.name.topic, listed.file.name.partition) && now_ms - listed.about.written_ms >= FRESH_MS {
+        let name = &listed.file.name;
+        if name.until <= until(&name.topic, name.partition) && now_ms - listed.about.written_ms >= FRESH_MS {
             group.push(listed);
         }
     }
@@ -160,7 +163,7 @@ pub enum Error {
 
 /// Does it now and then, until it is dropped.
 pub struct Upkeep {
-    ours: Arc<Mutex<Vec<Position>>>,
+    saved: Arc<Mutex<Vec<(Position, i64)>>>,
     _stop: oneshot::Sender<()>,
 }
 
@@ -168,8 +171,8 @@ impl Upkeep {
     /// Starts it, on threads of `runtime`, which ends with it.
     pub fn start(store: Store, runtime: Runtime, keep: Keep, metrics: HistoryMetrics) -> std::io::Result<Self> {
         let (stop, mut stopped) = oneshot::channel::<()>();
-        let ours: Arc<Mutex<Vec<Position>>> = Arc::default();
-        let upkeep = Arc::clone(&ours);
+        let saved: Arc<Mutex<Vec<(Position, i64)>>> = Arc::default();
+        let upkeep = Arc::clone(&saved);
         std::thread::Builder::new().name("history-upkeep".to_owned()).spawn(move || {
             runtime.block_on(async {
                 loop {
@@ -177,13 +180,14 @@ impl Upkeep {
                         _ = &mut stopped => return,
                         () = tokio::time::sleep(EVERY) => {}
                     }
-                    let ours = upkeep.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                    let is_ours = |topic: &str, partition: i32| {
-                        ours.iter().any(|position| position.partition == partition && position.topic == topic)
+                    let saved = upkeep.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    let until = |topic: &str, partition: i32| {
+                        let is_it = |position: &Position| position.partition == partition && position.topic == topic;
+                        saved.iter().find(|(position, _)| is_it(position)).map_or(i64::MIN, |(_, until)| *until)
                     };
                     tokio::select! {
                         _ = &mut stopped => return,
-                        done = round(&store, keep, is_ours, &metrics, now_ms()) => {
+                        done = round(&store, keep, until, &metrics, now_ms()) => {
                             if let Err(error) = done {
                                 warn!("{error}; trying again in {} s", EVERY.as_secs());
                             }
@@ -193,28 +197,28 @@ impl Upkeep {
             });
             runtime.shutdown_background();
         })?;
-        Ok(Self { ours, _stop: stop })
+        Ok(Self { saved, _stop: stop })
     }
 
-    /// Says of which partitions files are to be made one here.
-    pub fn set_ours(&self, ours: Vec<Position>) {
-        *self.ours.lock().unwrap_or_else(PoisonError::into_inner) = ours;
+    /// Says which partitions are owned, with the offsets of their last checkpoints.
+    pub fn set_saved(&self, saved: Vec<(Position, i64)>) {
+        *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = saved;
     }
 }
 
-/// Does once what is to be done at `now_ms`.
+/// Does once what is to be done at `now_ms`. Returns how many files were made of more.
 pub async fn round(
     store: &Store,
     keep: Keep,
-    ours: impl Fn(&str, i32) -> bool,
+    until: impl Fn(&str, i32) -> i64,
     metrics: &HistoryMetrics,
     now_ms: i64,
-) -> Result<(), Error> {
+) -> Result<usize, Error> {
     let mut files = Vec::new();
     for table in Table::ALL {
         files.extend(store.list(table).await?);
     }
-    let plan = plan(files, keep, ours, now_ms);
+    let plan = plan(files, keep, until, now_ms);
     for file in &plan.covered {
         store.delete(file).await?;
     }
@@ -225,22 +229,20 @@ pub async fn round(
         store.delete(file).await?;
         metrics.expired.inc();
     }
+    let made = plan.merge.len();
     for group in plan.merge {
         let count = group.len() as u64;
         merge(store, group).await?;
         metrics.compacted.inc_by(count);
     }
-    Ok(())
+    Ok(made)
 }
 
 /// Makes all small files of a history that nobody writes to, or reads, few.
 pub async fn settle(store: &Store) -> Result<(), Error> {
     let keep = Keep { rows_ms: i64::MAX >> 1, rollups_ms: i64::MAX >> 1, bytes: None };
-    let later_ms = now_ms() + SETTLED_MS;
-    // One round makes files one, the next deletes what is covered by them then.
-    for now_ms in [later_ms, later_ms + GRACE_MS] {
-        round(store, keep, |_, _| true, &HistoryMetrics::default(), now_ms).await?;
-    }
+    // What was made is settled, and what it covers is to be deleted, by the next round.
+    while round(store, keep, |_, _| i64::MAX, &HistoryMetrics::default(), now_ms() + SETTLED_MS).await? > 0 {}
     Ok(())
 }
 
@@ -250,7 +252,7 @@ async fn merge(store: &Store, group: Vec<Listed<About>>) -> Result<(), Error> {
     let mut file = first.file.clone();
     file.name.until = last.file.name.until;
     debug!(files = group.len(), path = %file.path(store.root()), "made one");
-    let environment = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(MEMORY))).build_arc()?;
+    let environment = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(GreedyMemoryPool::new(MEMORY))).build_arc()?;
     let config =
         SessionConfig::new().with_target_partitions(1).set_bool("datafusion.optimizer.prefer_existing_sort", true);
     let context = SessionContext::new_with_config_rt(config, environment);

@@ -163,7 +163,7 @@ impl<'a> Checkpointer<'a> {
 
     fn tell_history(&self) {
         if let Some(history) = &self.history {
-            history.set_ours(self.owned.iter().map(|owned| owned.position.clone()).collect());
+            history.set_saved(self.owned.iter().map(|owned| (owned.position.clone(), owned.saved_offset)).collect());
         }
     }
 
@@ -258,6 +258,7 @@ impl<'a> Checkpointer<'a> {
                     owned.saved_at = Instant::now();
                 }
                 self.metrics.written.inc();
+                self.tell_history();
                 if self.backoff.take().is_some() {
                     info!("checkpoints are written again");
                 }
@@ -335,7 +336,8 @@ impl<'a> Checkpointer<'a> {
                 Step::Anew { epoch, because } => {
                     let mut shard = Shard::new(self.decider, epoch);
                     if let (Some(history), Some(recorder)) = (&self.history, shard.record_from(log.low, self.decider)) {
-                        recorder.begin_at(history.recorded_until(position, log.high)?.max(log.low));
+                        let last = found.first().map(|found| found.name);
+                        recorder.begin_at(history.recorded_until(position, last, log.high)?.max(log.low));
                     }
                     let mut partition = Partition::new(position, shard, log.low);
                     if let Some(because) = because {

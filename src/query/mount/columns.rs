@@ -8,6 +8,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit}
 use super::COMMENT;
 
 pub(super) const MINUTE: &str = "Begin of the minute, UTC.";
+pub(super) const GAP: &str = "Since the start of the app's invocation before, ms; null for its first.";
 pub(super) const INVOCATIONS: &str = "Invocations in the minute.";
 
 const OWNER: (&str, Kind, &str) = ("owner", Kind::Text, "The tenant. No unit.");

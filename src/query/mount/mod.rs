@@ -13,12 +13,14 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider, TableProvider};
 use datafusion::common::metadata::FieldMetadata;
 use datafusion::error::DataFusionError;
 use datafusion::functions::expr_fn::date_trunc;
 use datafusion::functions_aggregate::expr_fn::{count, max, min, sum};
-use datafusion::logical_expr::{Expr, col, lit};
+use datafusion::functions_window::expr_fn::lag;
+use datafusion::logical_expr::{Expr, ExprFunctionExt, cast, col, lit};
 
 use crate::simulate::traces::{self, tables};
 
@@ -67,19 +69,32 @@ pub fn mount(engine: &Engine, name: &str, folder: &Path) -> Result<(), MountErro
         tables::Files::Azure2021(path) => {
             let singles: Arc<dyn TableProvider> = Arc::new(TraceTable::new(columns::singles(), [File::Singles(path)]));
             add("invocations_per_minute", per_minute(engine, &singles)?)?;
-            add("invocations", singles)?;
+            add("invocations", with_gaps(engine, &singles)?)?;
         }
     }
     engine.add_schema(name, Arc::new(schema))?;
     Ok(())
 }
 
+/// Single invocations with the gap before each, which takes a sort where it is asked for.
+fn with_gaps(engine: &Engine, singles: &Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>, DataFusionError> {
+    let start_ms = || cast(col("start"), DataType::Int64);
+    let before_ms = lag(start_ms(), None, None)
+        .partition_by(vec![col("app")])
+        .order_by(vec![col("start").sort(true, false)])
+        .build()?;
+    let gap_ms = named(start_ms() - before_ms, "gap_ms", columns::GAP);
+    let columns: Vec<_> = singles.schema().fields().iter().map(|field| col(field.name())).chain([gap_ms]).collect();
+    Ok(engine.context().read_table(Arc::clone(singles))?.select(columns)?.into_view())
+}
+
+fn named(expression: Expr, name: &str, comment: &str) -> Expr {
+    let comment = HashMap::from([(COMMENT.to_owned(), comment.to_owned())]);
+    expression.alias_with_metadata(name, Some(FieldMetadata::from(comment)))
+}
+
 /// Single invocations counted by function and minute.
 fn per_minute(engine: &Engine, singles: &Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>, DataFusionError> {
-    let named = |expression: Expr, name: &str, comment: &str| {
-        let comment = HashMap::from([(COMMENT.to_owned(), comment.to_owned())]);
-        expression.alias_with_metadata(name, Some(FieldMetadata::from(comment)))
-    };
     let minute = named(date_trunc(lit("minute"), col("start")), "minute", columns::MINUTE);
     let sums = vec![
         named(count(lit(1)), "invocations", columns::INVOCATIONS),
