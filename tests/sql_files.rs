@@ -165,7 +165,7 @@ fn on_the_history_of_a_generated_workload() {
         "--format",
         "history",
         "--apps",
-        "40",
+        "12",
         "--days",
         "1",
         "--seed",

@@ -79,7 +79,7 @@ pub fn mount(engine: &Engine, name: &str, folder: &Path) -> Result<(), MountErro
 /// Single invocations with the gap before each, which takes a sort where it is asked for.
 fn with_gaps(engine: &Engine, singles: &Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>, DataFusionError> {
     let start_ms = || cast(col("start"), DataType::Int64);
-    let before_ms = lag(start_ms(), None, None)
+    let before_ms = lag(start_ms(), Some(1), None)
         .partition_by(vec![col("app")])
         .order_by(vec![col("start").sort(true, false)])
         .build()?;
