@@ -1,18 +1,19 @@
 #!/usr/bin/env python3
 """Runs files of sql/ in Pilotlight and in DuckDB on the same tables: are the rows the same, and who is how fast?
 
-Usage: benches/beside_duckdb.py --pilotlight 'target/release/pilotlight sql --mount t=DIR --schema t' \\
-           --table invocations_per_minute='history/invocations_per_minute/**/*.parquet' [FILE.sql ...]
+Usage: benches/beside_duckdb.py --pilotlight 'target/release/pilotlight sql --history file:///folder/history' \\
+           --table invocations_per_minute='/folder/history/invocations_per_minute/**/*.parquet' [FILE.sql ...]
 
-Needs DuckDB's Python package (pip install duckdb pytz). Each --table names a table of the files and where its Parquet lies.
-Without files, all of sql/ are run of which DuckDB has the tables. Times are wall clock, the best of --runs: for
-Pilotlight of the whole command, its start included; for DuckDB of the query alone, in a process that is started already.
-Exits with 1 where rows differ.
+Needs DuckDB's Python package (pip install duckdb pytz) and psql. Each --table names a table of the files and where its Parquet
+lies. Without files, all of sql/ are run of which DuckDB has the tables. Times are wall clock, the best of --runs, each in a
+process that is started already: for Pilotlight as psql measures it, through the PostgreSQL protocol. Exits with 1 where
+rows differ.
 """
 import argparse
 import csv
 import io
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -43,6 +44,9 @@ CREATE VIEW function_durations AS SELECT date, owner, app, function, sum(duratio
 CREATE VIEW app_memory AS SELECT date, owner, app, sum(memory_mb * invocations) / sum(invocations) AS average_mb,
     sum(invocations) AS sample_count FROM invocations_per_minute WHERE memory_mb IS NOT NULL GROUP BY ALL;
 """
+
+
+PORT = 25433
 
 
 def cells(rows):
@@ -84,6 +88,18 @@ def main():
     if any(table.startswith("invocations_per_minute=") for table in options.table):
         database.execute(VIEWS)
 
+    server = subprocess.Popen([*shlex.split(options.pilotlight), "--listen", f"127.0.0.1:{PORT}"], stderr=subprocess.DEVNULL)
+    try:
+        is_same = compare(options, database)
+    finally:
+        server.terminate()
+    sys.exit(0 if is_same else 1)
+
+
+def compare(options, database):
+    while subprocess.run(["psql", "-X", "-h", "127.0.0.1", "-p", str(PORT), "-U", "bench", "-d", "pilotlight", "-c", "SELECT 1"],
+                         capture_output=True).returncode != 0:
+        time.sleep(0.1)
     is_same = True
     print(f"{'file':40} {'rows':>6} {'pilotlight s':>13} {'DuckDB s':>9} {'ratio':>6}")
     for file in options.files or sorted((Path(__file__).parents[1] / "sql").glob("*.sql")):
@@ -92,15 +108,19 @@ def main():
         except duckdb.Error as error:
             print(f"{file.stem:40} left out: DuckDB: {str(error).splitlines()[0]}")
             continue
-        command = [*shlex.split(options.pilotlight), "-f", str(file), "--format", "csv"]
-        ours, our_s = best(options.runs, lambda: subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        ours = list(csv.reader(io.StringIO(ours)))[1:]
+        psql = ["psql", "-X", "-h", "127.0.0.1", "-p", str(PORT), "-U", "bench", "-d", "pilotlight", "--csv"]
+        psql += ["-c", "\\timing on", *["-f", str(file)] * options.runs]
+        said = subprocess.run(psql, check=True, capture_output=True, text=True).stdout
+        times = [float(ms) / 1000 for ms in re.findall(r"^Time: ([0-9.]+) ms", said, re.MULTILINE)]
+        our_s = min(times)
+        answer = re.split(r"^Time: .*$", said, flags=re.MULTILINE)[0].partition("\n")[2]
+        ours = list(csv.reader(io.StringIO(answer)))[1:]
         print(f"{file.stem:40} {len(ours):6} {our_s:13.3f} {their_s:9.3f} {our_s / their_s:6.2f}")
         if cells(ours) != cells(theirs):
             is_same = False
             pairs = [pair for pair in zip(cells(ours), cells(theirs)) if pair[0] != pair[1]]
             print(f"  the rows differ: {len(ours)} and {len(theirs)}, first {pairs[:1]}")
-    sys.exit(0 if is_same else 1)
+    return is_same
 
 
 if __name__ == "__main__":

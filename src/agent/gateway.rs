@@ -70,8 +70,8 @@ impl From<InvokeError> for Failure {
         let status = match &error {
             InvokeError::UnknownApp(_) => StatusCode::NOT_FOUND,
             InvokeError::FunctionName(_) => StatusCode::BAD_REQUEST,
-            InvokeError::UnknownRuntime { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-            InvokeError::Full(_) | InvokeError::Closing => StatusCode::SERVICE_UNAVAILABLE,
+            InvokeError::UnknownRuntime { .. } | InvokeError::TooLarge { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            InvokeError::Full { .. } | InvokeError::Closing => StatusCode::SERVICE_UNAVAILABLE,
             InvokeError::SlowCode { .. }
             | InvokeError::Init { source: action::Error::Timeout { .. }, .. }
             | InvokeError::Run { source: action::Error::Timeout { .. }, .. } => StatusCode::GATEWAY_TIMEOUT,

@@ -5,6 +5,7 @@
 //! door for callers, [`events`] closes the loop by publishing each finished execution.
 
 pub mod backend;
+mod budget;
 pub mod events;
 mod feed;
 mod gateway;

@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::config::RuntimeKind;
 
 use super::backend::process::Runtime;
+use super::budget::Place;
 use super::warm_set::IdleMemory;
 
 /// After a failure to start a runtime, or one that did not live.
 const RETRY_MS: i64 = 10_000;
 
 /// A started runtime and its place among those that the node allows.
-pub(super) type Stem = (Runtime, OwnedSemaphorePermit);
+pub(super) type Stem = (Runtime, Place);
 
 /// The pools, one a runtime kind.
 pub(super) struct Pools {
@@ -86,6 +86,14 @@ impl Pools {
             }
         }
         None
+    }
+
+    /// Puts back one that was taken and not used.
+    pub fn put_back(&mut self, name: &str, stem: Stem, now_ms: i64) {
+        if let Some(pool) = self.kinds.get_mut(name) {
+            pool.waiting.push(stem);
+            self.idle_memory.add(pool.kind.memory_mb, now_ms);
+        }
     }
 
     /// Takes any one that waits, to make room.

@@ -29,6 +29,12 @@ pub struct Agent {
     pub max_request_bytes: usize,
     /// Runtimes alive at most.
     pub max_runtimes: usize,
+    /// Memory that they take together at most, MB; 0: three quarters of the machine's.
+    pub memory_mb: u32,
+    /// Invocations that wait while the node is full, at most,
+    pub max_waiting: usize,
+    /// and for how long.
+    pub max_wait: Millis,
     /// Runtimes created or loaded at once, at most.
     pub max_loading: usize,
     /// Runtime kinds by name.
@@ -57,9 +63,25 @@ impl Agent {
             let sane = kind.memory_mb.is_finite() && kind.memory_mb >= 0.0;
             ensure(sane, &format!("{key}.memory_mb"), kind.memory_mb, "a number of MB")?;
         }
+        let pooled_mb: f64 = self.runtimes.values().map(|kind| kind.pool as f64 * kind.memory_mb.ceil()).sum();
+        let found = format!("{} MB, and the pools take {pooled_mb} MB", self.memory_mb());
+        ensure(pooled_mb < f64::from(self.memory_mb()), "agent.memory_mb", found, "more than the pools take")?;
         let pooled: usize = self.runtimes.values().map(|kind| kind.pool).sum();
         let key = "agent.runtimes.*.pool";
         ensure(pooled < self.max_runtimes, key, format!("{pooled} together"), "fewer than agent.max_runtimes")
+    }
+
+    /// Memory in force, MB.
+    pub fn memory_mb(&self) -> u32 {
+        if self.memory_mb > 0 {
+            return self.memory_mb;
+        }
+        let info = rustix::system::sysinfo();
+        let machine_mb = info.totalram as u64 * u64::from(info.mem_unit) / (1 << 20);
+        // What a container may take, where this is one.
+        let limit = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+        let limit_mb = limit.and_then(|text| text.trim().parse::<u64>().ok()).map(|bytes| bytes >> 20);
+        u32::try_from(limit_mb.map_or(machine_mb, |limit_mb| limit_mb.min(machine_mb)) * 3 / 4).unwrap_or(u32::MAX)
     }
 
     /// The name of this node.

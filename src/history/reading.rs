@@ -10,6 +10,7 @@ use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
@@ -84,7 +85,10 @@ impl Files {
         files.retain(|listed| counts(&listed.file.name));
         self.prune(state, filters, &mut files)?;
         let partitioned: Vec<_> = files.iter().map(|listed| self.partitioned(listed)).collect();
-        let source = Arc::new(ParquetSource::new(self.columns.clone()));
+        // What a file says of itself is read once.
+        let known = state.runtime_env().cache_manager.get_file_metadata_cache();
+        let reader = Arc::new(CachedParquetFileReaderFactory::new(self.store.objects(), known));
+        let source = Arc::new(ParquetSource::new(self.columns.clone()).with_parquet_file_reader_factory(reader));
         let mut scan = FileScanConfigBuilder::new(ObjectStoreUrl::parse(URL)?, source).with_limit(limit);
         scan = match self.chosen {
             // Within a file rows are in order.
@@ -108,8 +112,8 @@ impl Files {
         if self.table.has_hours() {
             values.push(ScalarValue::Int32(Some(layout::hour(listed.file.folder_ms) as i32)));
         }
-        PartitionedFile::new(listed.file.path(self.store.root()).to_string(), listed.about.size)
-            .with_partition_values(values)
+        let object = listed.about.object(listed.file.path(self.store.root()));
+        PartitionedFile::new_from_meta(object).with_partition_values(values)
     }
 
     /// Leaves out files in whose hour or day there can be no row that is asked for.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use crate::objects;
 
@@ -49,6 +49,14 @@ pub struct About {
     pub written_ms: i64,
 }
 
+impl About {
+    /// The object at a path of which this is known.
+    pub fn object(self, location: Path) -> ObjectMeta {
+        let last_modified = chrono::DateTime::from_timestamp_millis(self.written_ms).unwrap_or_default();
+        ObjectMeta { location, last_modified, size: self.size, e_tag: None, version: None }
+    }
+}
+
 /// The files of a history. Cheap to clone; a clone is used on one runtime only.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -84,7 +92,7 @@ impl Store {
         let folder = self.root.clone().join(table.name());
         let objects: Vec<_> =
             self.within_patience("list its files", self.objects.list(Some(&folder)).try_collect()).await?;
-        let listed = objects.into_iter().filter_map(|object: object_store::ObjectMeta| {
+        let listed = objects.into_iter().filter_map(|object: ObjectMeta| {
             let about = About { size: object.size, written_ms: object.last_modified.timestamp_millis() };
             Some(Listed { file: File::parse(&self.root, &object.location)?, about })
         });

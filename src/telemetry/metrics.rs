@@ -194,6 +194,10 @@ pub struct AgentMetrics {
     pub load_seconds: Histogram,
     /// Loaded apps, idle and busy.
     pub loaded: Gauge,
+    /// Memory that all runtimes take as declared, MB.
+    pub taken_mb: Gauge,
+    /// Invocations that wait for room.
+    pub queued: Gauge,
     /// Unspecialised runtimes waiting.
     pub pooled: Gauge,
     /// Idle memory so far, MB·s, pools included.
@@ -216,6 +220,8 @@ impl AgentMetrics {
             decisions: Counter::default(),
             pool_misses: Counter::default(),
             loaded: Gauge::default(),
+            taken_mb: Gauge::default(),
+            queued: Gauge::default(),
             pooled: Gauge::default(),
             idle_mb_s: FloatGauge::default(),
             connected: Gauge::default(),
@@ -233,6 +239,10 @@ impl AgentMetrics {
             let help = "From wanting an app loaded to having it";
             registry.register_with_unit("load", help, Unit::Seconds, own.load_seconds.clone());
             registry.register("loaded_apps", "Loaded instances, idle and busy", own.loaded.clone());
+            let help = "Memory that all runtimes take, as declared, in MB";
+            registry.register("memory_mb", help, own.taken_mb.clone());
+            let help = "Invocations that wait because the node is full of functions that execute";
+            registry.register("queued_invocations", help, own.queued.clone());
             registry.register("pooled_runtimes", "Unspecialised runtimes waiting", own.pooled.clone());
             let help = "Idle memory so far in MB·s, pools included, in the workload's own time";
             registry.register("idle_mb_s", help, own.idle_mb_s.clone());

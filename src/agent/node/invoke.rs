@@ -65,8 +65,23 @@ pub enum InvokeError {
         known: String,
     },
     /// No room for one more runtime.
-    #[error("this node runs as many runtimes as it may ({0}), all of them executing: try again")]
-    Full(usize),
+    #[error(
+        "this node is full of functions that execute (agent.max_runtimes = {runtimes}, agent.memory_mb = {memory_mb}): try again"
+    )]
+    Full {
+        /// Runtimes that may be alive.
+        runtimes: usize,
+        /// Memory that they may take together, MB.
+        memory_mb: u32,
+    },
+    /// It would not fit if nothing else were there.
+    #[error("the app takes {memory_mb} MB, and this node has {of_mb} MB: raise agent.memory_mb, or declare less")]
+    TooLarge {
+        /// What the app declares, MB.
+        memory_mb: f64,
+        /// What there is, MB.
+        of_mb: u32,
+    },
     /// The app's code can't be had.
     #[error("app '{app}' can't be loaded: {source}")]
     Code {
@@ -123,7 +138,8 @@ impl InvokeError {
         match self {
             InvokeError::UnknownApp(_)
             | InvokeError::UnknownRuntime { .. }
-            | InvokeError::Full(_)
+            | InvokeError::Full { .. }
+            | InvokeError::TooLarge { .. }
             | InvokeError::FunctionName(_)
             | InvokeError::Closing => None,
             InvokeError::Run { source: action::Error::Timeout { .. }, .. } => Some(Status::Timeout),
@@ -182,7 +198,7 @@ impl Node {
         let id = format!("{:032x}", rand::random::<u128>());
         let spec = self.spec(&request.app)?;
 
-        let acquired = self.acquire(&request.app, &spec).await;
+        let acquired = self.acquire_in_time(&request.app, &spec).await;
         let init_ms = began.elapsed().as_secs_f64() * 1000.0;
         let (result, temperature, init_ms) = match acquired {
             Err(error) => (Err(error), Temperature::Cold, init_ms),
@@ -252,6 +268,30 @@ impl Node {
         })
     }
 
+    /// The same as [`Node::acquire`], waiting while the node is full of functions that execute: a burst takes its turns.
+    async fn acquire_in_time(&self, app: &str, spec: &Arc<AppSpec>) -> Result<(Instance, Source), InvokeError> {
+        let deadline = tokio::time::Instant::now() + self.0.settings.max_wait.duration();
+        let mut queued = None;
+        loop {
+            let mut room = std::pin::pin!(self.0.room.notified());
+            // Before trying, so that what is let go of meanwhile is not missed.
+            room.as_mut().enable();
+            let acquired = self.acquire(app, spec).await;
+            if !matches!(acquired, Err(InvokeError::Full { .. })) || self.is_closing() {
+                return acquired;
+            }
+            if queued.is_none() {
+                if self.0.queued.load(Ordering::Relaxed) >= self.0.settings.max_waiting {
+                    return acquired;
+                }
+                queued = Some(UnderWay::begin(&self.0.queued));
+            }
+            if tokio::time::timeout_at(deadline, room).await.is_err() {
+                return acquired;
+            }
+        }
+    }
+
     /// An instance for an invocation: one that is loaded, one that is being loaded, or one loaded now.
     async fn acquire(&self, app: &str, spec: &Arc<AppSpec>) -> Result<(Instance, Source), InvokeError> {
         let waiting = {
@@ -288,10 +328,16 @@ impl Node {
         let stem = self.pools().take(&spec.runtime, self.now_ms());
         self.0.wake.notify_one();
         let (stem, temperature) = match stem {
-            Some(stem) => (Ok(stem), Temperature::Prewarmed),
+            Some((runtime, mut place)) => match self.resize(&mut place, spec) {
+                Ok(()) => (Ok((runtime, place)), Temperature::Prewarmed),
+                Err(error) => {
+                    self.pools().put_back(&spec.runtime, (runtime, place), self.now_ms());
+                    return Err(error);
+                }
+            },
             None => {
                 self.0.metrics.pool_misses.inc();
-                (Err(self.place()?), Temperature::Cold)
+                (Err(self.place(spec, None)?), Temperature::Cold)
             }
         };
         let instance = self.load(app, Arc::clone(spec), stem).await?;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tracing::{debug, info, warn};
 
 use crate::config;
@@ -18,6 +18,7 @@ use crate::telemetry::AgentMetrics;
 
 use super::backend::action::Init;
 use super::backend::process::{Runtime, StartError};
+use super::budget::{Budget, Place};
 use super::events::Events;
 use super::journal::{self, Journal};
 use super::pool::{Pools, Stem};
@@ -55,9 +56,13 @@ struct Inner {
     journal: Journal,
     metrics: AgentMetrics,
     counts: Counts,
-    /// Runtimes that may be alive, and that may be created or loaded at once.
-    places: Arc<Semaphore>,
+    /// What may be alive, and how many runtimes may be created or loaded at once.
+    budget: Budget,
     loading: Semaphore,
+    /// Something was let go of, or became idle: who waits for room tries again.
+    room: Notify,
+    /// Invocations that wait for room.
+    queued: AtomicUsize,
     /// The next due moment may have changed.
     wake: Notify,
     prefetches: mpsc::Sender<Code>,
@@ -80,7 +85,7 @@ struct Warm {
 struct Instance {
     runtime: Runtime,
     spec: Arc<AppSpec>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// Wall-clock time that never steps: the clock is read once, the rest is measured.
@@ -124,7 +129,9 @@ impl Node {
             journal: Journal::default(),
             metrics,
             counts: Counts::default(),
-            places: Arc::new(Semaphore::new(settings.max_runtimes)),
+            budget: Budget::new(settings.max_runtimes, settings.memory_mb()),
+            room: Notify::new(),
+            queued: AtomicUsize::new(0),
             loading: Semaphore::new(settings.max_loading),
             wake: Notify::new(),
             prefetches,
@@ -230,6 +237,7 @@ impl Node {
     /// Does what the warm set commands, and has the loop look at what is due next.
     fn carry_out(&self, commands: Vec<Command<Instance>>) {
         self.start_and_end(commands);
+        self.0.room.notify_waiters();
         self.0.wake.notify_one();
     }
 
@@ -252,7 +260,7 @@ impl Node {
     async fn load_ahead(&self, app: &str) {
         let began = Instant::now();
         let loaded = match self.0.registry.get(app) {
-            Some(spec) => match self.place() {
+            Some(spec) => match self.place(&spec, Some(app)) {
                 // A pooled runtime is left for those who can't wait.
                 Ok(place) => self.load(app, spec, Err(place)).await,
                 Err(error) => Err(error),
@@ -311,7 +319,8 @@ impl Node {
         for name in self.pools().start_missing(self.now_ms()) {
             let node = self.clone();
             tokio::spawn(async move {
-                let Ok(place) = Arc::clone(&node.0.places).try_acquire_owned() else {
+                let memory_mb = node.0.settings.runtimes.get(&name).map_or(0.0, |kind| kind.memory_mb);
+                let Some(place) = node.0.budget.take(memory_mb) else {
                     node.pools().not_started(&name, node.now_ms());
                     return;
                 };
@@ -354,12 +363,7 @@ impl Node {
     }
 
     /// Loads an app into a pooled runtime, or into a new one in a place of its own.
-    async fn load(
-        &self,
-        app: &str,
-        spec: Arc<AppSpec>,
-        stem: Result<Stem, OwnedSemaphorePermit>,
-    ) -> Result<Instance, InvokeError> {
+    async fn load(&self, app: &str, spec: Arc<AppSpec>, stem: Result<Stem, Place>) -> Result<Instance, InvokeError> {
         let began = Instant::now();
         let _turn = self.0.loading.acquire().await.map_err(|_| InvokeError::Closing)?;
         let cache = self.0.cache.clone();
@@ -394,24 +398,44 @@ impl Node {
         }
     }
 
-    /// A place for one more runtime, made by ending one that is idle if need be.
-    fn place(&self) -> Result<OwnedSemaphorePermit, InvokeError> {
+    /// A place for one more runtime, made by ending idle ones if need be. For an app that is loaded `ahead` of time only those
+    /// that are worth less.
+    fn place(&self, spec: &AppSpec, ahead: Option<&str>) -> Result<Place, InvokeError> {
+        self.make_room(spec.memory_mb, ahead, || self.0.budget.take(spec.memory_mb))
+    }
+
+    /// Makes the place of a pooled runtime one for the app that is loaded into it.
+    fn resize(&self, place: &mut Place, spec: &AppSpec) -> Result<(), InvokeError> {
+        self.make_room(spec.memory_mb, None, || self.0.budget.resize(place, spec.memory_mb).then_some(()))
+    }
+
+    /// What `take` gives, once enough was ended that it gives anything.
+    fn make_room<R>(
+        &self,
+        memory_mb: f64,
+        ahead: Option<&str>,
+        mut take: impl FnMut() -> Option<R>,
+    ) -> Result<R, InvokeError> {
+        let memory = self.0.budget.memory_mb();
+        if !self.0.budget.holds(memory_mb) {
+            return Err(InvokeError::TooLarge { memory_mb, of_mb: memory });
+        }
         loop {
-            if let Ok(place) = Arc::clone(&self.0.places).try_acquire_owned() {
-                return Ok(place);
+            if let Some(taken) = take() {
+                return Ok(taken);
             }
             let now_ms = self.now_ms();
-            let evicted = self.warm().set.evict(now_ms);
+            let evicted = self.warm().set.evict(ahead.map(|app| (app, memory_mb)), now_ms);
             if let Some((app, instance)) = evicted {
                 drop(instance);
                 self.0.metrics.unloads.inc();
                 self.note(&app, journal::Kind::Unloaded, "evicted: the node is full");
                 continue;
             }
-            if self.pools().give_way(now_ms).is_none() {
+            // Nobody waits for what is loaded ahead of time: it leaves pooled runtimes to those who do.
+            if ahead.is_some() || self.pools().give_way(now_ms).is_none() {
                 // What had died was let go of on the way.
-                let place = Arc::clone(&self.0.places).try_acquire_owned();
-                return place.map_err(|_| InvokeError::Full(self.0.settings.max_runtimes));
+                return take().ok_or(InvokeError::Full { runtimes: self.0.settings.max_runtimes, memory_mb: memory });
             }
         }
     }

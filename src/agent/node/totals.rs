@@ -97,6 +97,8 @@ impl Node {
         let totals = self.totals();
         self.0.metrics.idle_mb_s.set(totals.idle_mb_s);
         self.0.metrics.loaded.set(self.warm().set.loaded_instances() as i64);
+        self.0.metrics.taken_mb.set(self.0.budget.taken_mb() as i64);
+        self.0.metrics.queued.set(self.0.queued.load(Ordering::Relaxed) as i64);
         self.0.metrics.pooled.set(self.pools().waiting() as i64);
     }
 }

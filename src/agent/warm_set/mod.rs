@@ -5,6 +5,7 @@
 //! names, whichever is later. While an app executes, no window counts.
 
 mod idle_memory;
+mod ranking;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use crate::model::{Decision, Temperature, Version, Window, Windows};
 
 pub use idle_memory::IdleMemory;
+use ranking::{Ranking, Worth};
 
 /// Loads of an app that its lead is measured over.
 const RECENT_LOADS: usize = 8;
@@ -40,6 +42,8 @@ pub struct WarmSet<T> {
     /// While the feed is being read for the first time, old decisions must not start anything.
     held: bool,
     idle_memory: IdleMemory,
+    /// Who goes first.
+    ranking: Ranking,
     /// Loaded, idle and busy.
     instances: usize,
 }
@@ -59,6 +63,9 @@ struct App<T> {
     /// After a load that failed.
     no_load_before_ms: i64,
     due_ms: Option<i64>,
+    /// What it was worth when it was used last, and, while something of it is idle, where it is ranked.
+    worth: Option<Worth>,
+    ranked: Option<Worth>,
 }
 
 /// What a decision asks for.
@@ -69,6 +76,8 @@ struct ReceivedPlan {
     idle_since_ms: i64,
     instances: usize,
     valid_until_ms: i64,
+    /// Chance that the next start is cold, by the decision.
+    cold_probability: Option<f64>,
 }
 
 #[derive(Debug)]
@@ -77,8 +86,6 @@ struct Idle<T> {
     memory_mb: f64,
     /// Whether it has executed anything since it was loaded.
     used: bool,
-    /// Since when it has been idle.
-    since_ms: i64,
 }
 
 /// What an app's windows say at a moment.
@@ -127,6 +134,8 @@ impl<T> Default for App<T> {
             loads: 0,
             no_load_before_ms: 0,
             due_ms: None,
+            worth: None,
+            ranked: None,
         }
     }
 }
@@ -189,6 +198,7 @@ impl<T> WarmSet<T> {
             retry_ms,
             held: true,
             idle_memory: IdleMemory::default(),
+            ranking: Ranking::default(),
             instances: 0,
         }
     }
@@ -222,6 +232,7 @@ impl<T> WarmSet<T> {
             idle_since_ms: decision.idle_since_ms,
             instances: (decision.instances as usize).min(MOST_INSTANCES),
             valid_until_ms: decision.valid_until_ms,
+            cold_probability: decision.expected.map(|expected| expected.cold_probability),
         });
         Some(self.reconcile(&key, now_ms))
     }
@@ -264,6 +275,8 @@ impl<T> WarmSet<T> {
         let idle = entry.idle.remove(at);
         self.idle_memory.remove(idle.memory_mb, now_ms);
         entry.busy += 1;
+        let key = self.key(app);
+        self.rank(&key);
         Some((idle.instance, if idle.used { Temperature::Warm } else { Temperature::Prewarmed }))
     }
 
@@ -300,9 +313,10 @@ impl<T> WarmSet<T> {
         let key = self.key(app);
         let entry = self.apps.entry(Arc::clone(&key)).or_default();
         entry.loading = entry.loading.saturating_sub(1);
-        entry.idle.push(Idle { instance, memory_mb, used: false, since_ms: now_ms });
+        entry.idle.push(Idle { instance, memory_mb, used: false });
         self.instances += 1;
         self.idle_memory.add(memory_mb, now_ms);
+        self.touch(&key, memory_mb, now_ms);
         self.reconcile(&key, now_ms)
     }
 
@@ -332,8 +346,9 @@ impl<T> WarmSet<T> {
         let entry = self.apps.entry(Arc::clone(&key)).or_default();
         entry.busy = entry.busy.saturating_sub(1);
         entry.idle_since_ms = Some(now_ms);
-        entry.idle.push(Idle { instance, memory_mb, used: true, since_ms: now_ms });
+        entry.idle.push(Idle { instance, memory_mb, used: true });
         self.idle_memory.add(memory_mb, now_ms);
+        self.touch(&key, memory_mb, now_ms);
         self.reconcile(&key, now_ms)
     }
 
@@ -347,17 +362,18 @@ impl<T> WarmSet<T> {
         self.reconcile(&key, now_ms)
     }
 
-    /// Takes out the instance that has been idle for longest, to make room.
-    pub fn evict(&mut self, now_ms: i64) -> Option<(Arc<str>, T)> {
-        let key = self
-            .apps
-            .iter()
-            .filter_map(|(key, entry)| entry.idle.first().map(|idle| (idle.since_ms, key)))
-            .min()
-            .map(|(_, key)| Arc::clone(key))?;
-        let idle = self.apps.get_mut(&key)?.idle.remove(0);
+    /// Takes out the idle instance that is worth least, to make room; for a load of `app` ahead of time, of `memory_mb`, only
+    /// one that is worth less.
+    pub fn evict(&mut self, ahead_of: Option<(&str, f64)>, now_ms: i64) -> Option<(Arc<str>, T)> {
+        let than = ahead_of.map(|(app, memory_mb)| self.worth(self.apps.get(app), memory_mb, now_ms));
+        let key = self.ranking.least(than)?;
+        let entry = self.apps.get_mut(&key)?;
+        self.ranking.evicted(entry.ranked?);
+        // The one used longest ago stands first.
+        let idle = entry.idle.remove(0);
         self.idle_memory.remove(idle.memory_mb, now_ms);
         self.instances -= 1;
+        self.rank(&key);
         Some((key, idle.instance))
     }
 
@@ -370,6 +386,7 @@ impl<T> WarmSet<T> {
                 dead.push((Arc::clone(key), idle.instance));
             }
         }
+        dead.iter().for_each(|(key, _)| self.rank(key));
         self.instances -= dead.len();
         dead
     }
@@ -433,7 +450,34 @@ impl<T> WarmSet<T> {
         let idle = self.apps.values_mut().flat_map(|entry| entry.idle.drain(..));
         let idle: Vec<T> = idle.map(|idle| idle.instance).collect();
         self.instances -= idle.len();
+        let keys: Vec<_> = self.apps.keys().cloned().collect();
+        keys.iter().for_each(|key| self.rank(key));
         idle
+    }
+
+    /// What keeping an instance of an app is worth that is used now.
+    fn worth(&self, entry: Option<&App<T>>, memory_mb: f64, now_ms: i64) -> Worth {
+        let plan = entry.and_then(|entry| entry.valid_plan(now_ms));
+        let load_ms = entry.map_or(0, App::lead_ms);
+        self.ranking.worth(plan.and_then(|plan| plan.cold_probability), load_ms, memory_mb)
+    }
+
+    /// Something of the app is idle from now on.
+    fn touch(&mut self, key: &Arc<str>, memory_mb: f64, now_ms: i64) {
+        let worth = self.worth(self.apps.get(key), memory_mb, now_ms);
+        if let Some(entry) = self.apps.get_mut(key) {
+            entry.worth = Some(worth);
+        }
+        self.rank(key);
+    }
+
+    /// Ranks the app, if something of it is idle.
+    fn rank(&mut self, key: &Arc<str>) {
+        if let Some(entry) = self.apps.get_mut(key) {
+            let now = entry.worth.filter(|_| !entry.idle.is_empty());
+            let before = std::mem::replace(&mut entry.ranked, now);
+            self.ranking.rank(key, before, now);
+        }
     }
 
     fn key(&self, app: &str) -> Arc<str> {
@@ -452,6 +496,9 @@ impl<T> WarmSet<T> {
             self.instances -= 1;
             commands.push(Command::Unload(Arc::clone(key), idle.instance, wish.why_not));
         }
+        let now = entry.worth.filter(|_| !entry.idle.is_empty());
+        let before = std::mem::replace(&mut entry.ranked, now);
+        self.ranking.rank(key, before, now);
         if !self.held && entry.loadable && now_ms >= entry.no_load_before_ms {
             let missing = wish.have.saturating_sub(entry.idle.len() + entry.loading);
             entry.loading += missing;

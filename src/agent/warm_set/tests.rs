@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::Regime;
+use crate::model::{Expected, Regime};
 use proptest::prelude::*;
 
 fn decision(position: i64, idle_since_ms: i64, windows: &[(i64, i64)], instances: u32) -> Decision {
@@ -180,13 +180,60 @@ fn what_this_node_cannot_load_is_not_tried() {
     assert_eq!(loads(&set.became_loadable("a", 150)), 1);
 }
 
+fn evicted(set: &mut WarmSet<u32>, now_ms: i64) -> Option<String> {
+    set.evict(None, now_ms).map(|(app, _)| app.to_string())
+}
+
 #[test]
-fn the_one_idle_for_longest_is_evicted() {
+fn what_is_worth_least_for_its_memory_is_evicted_first() {
     let mut set = set();
-    execute(&mut set, 0, 10);
-    set.decide(&Decision { app: "b".to_owned(), ..decision(1, 0, &[(50, 500)], 1) }, true, 20);
-    set.loaded("b", 7, 100.0, 60);
-    assert_eq!(set.evict(70).map(|(app, _)| app.to_string()).as_deref(), Some("a"), "not the one just loaded ahead");
+    let load = |set: &mut WarmSet<u32>, app: &str, cold: Option<f64>, load_ms: i64, memory_mb: f64| {
+        let expected = cold.map(|cold_probability| Expected { cold_probability, idle_mb_s: 0.0 });
+        let decision = Decision { app: app.to_owned(), expected, ..decision(1, 0, &[(0, 900)], 1) };
+        set.decide(&decision, true, 0);
+        set.note_load(app, load_ms);
+        set.start_busy(app);
+        set.release(app, 1, memory_mb, 10);
+    };
+    load(&mut set, "slow to load", Some(0.0), 900, 100.0);
+    load(&mut set, "large", Some(0.0), 300, 300.0);
+    load(&mut set, "unlikely", Some(0.9), 300, 100.0);
+    load(&mut set, "unknown", None, 300, 100.0);
+    load(&mut set, "likely", Some(0.1), 300, 100.0);
+    let order: Vec<_> = std::iter::from_fn(|| evicted(&mut set, 20)).collect();
+    assert_eq!(order, ["unlikely", "large", "unknown", "likely", "slow to load"]);
+}
+
+#[test]
+fn what_is_not_used_grows_old_however_much_it_is_worth() {
+    let mut set = set();
+    set.note_load("dear", 500);
+    set.start_busy("dear");
+    set.release("dear", 1, 100.0, 10);
+    let mut evictions = 0;
+    loop {
+        set.note_load("cheap", 100);
+        set.start_busy("cheap");
+        set.release("cheap", 2, 100.0, 20);
+        evictions += 1;
+        if evicted(&mut set, 30).as_deref() == Some("dear") {
+            break;
+        }
+    }
+    assert_eq!(evictions, 6, "each eviction makes what comes next worth 0.5 more, of 2.5");
+}
+
+#[test]
+fn what_is_loaded_ahead_makes_room_only_of_what_is_worth_less() {
+    let mut set = set();
+    for (app, load_ms) in [("a", 300), ("b", 100)] {
+        set.note_load(app, load_ms);
+    }
+    set.start_busy("a");
+    set.release("a", 1, 100.0, 10);
+    assert_eq!(set.evict(Some(("b", 100.0)), 20), None);
+    set.note_load("b", 400);
+    assert_eq!(set.evict(Some(("b", 100.0)), 20), Some(("a".into(), 1)));
 }
 
 #[test]
@@ -223,7 +270,7 @@ proptest! {
                 2 => if let Some(instance) = held.pop() { commands.extend(set.release("a", instance, 10.0, now)) },
                 3 => if held.pop().is_some() { alive -= 1; commands.extend(set.lost("a", now)) },
                 4 => { position += 1; commands.extend(set.decide(&decision(position, now, &[(wait, 3 * wait)], 2), true, now).unwrap()) }
-                _ => if set.evict(now).is_some() { alive -= 1 },
+                _ => if set.evict(None, now).is_some() { alive -= 1 },
             }
             let mut rest = commands;
             while let Some(command) = rest.pop() {
