@@ -28,6 +28,37 @@ fn a_workload_becomes_a_page() {
 }
 
 #[test]
+fn figures_are_those_of_the_files_of_sql_and_what_ran_has_a_page_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (history, page) = (folder.path().join("ran"), folder.path().join("ran.html"));
+    let made =
+        run(&["generate", "--format", "history", "--apps", "12", "--days", "1", "--out", history.to_str().unwrap()]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let setting = format!("history.url=file://{}", history.display());
+    let output = run(&["report", "history", "--set", &setting, "--out", page.to_str().unwrap(), "--format", "json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let page = std::fs::read_to_string(&page).unwrap();
+    for file in
+        ["triggers", "functions_per_app", "inter_arrival_cv", "memory", "cold_starts_by_app", "idle_memory_by_policy"]
+    {
+        assert!(page.contains(&format!("sql/{file}.sql")), "{file}");
+    }
+    // The same number, counted by the simulator's code and by SQL.
+    let mut by_sql = page.split("sql/functions_per_app.sql").nth(1).unwrap().split("<pre>").next().unwrap().to_owned();
+    by_sql.retain(|c| c != ',');
+    let apps: u64 = by_sql.split("<tr>").skip(2).map(|row| cell(row, 1).parse::<u64>().unwrap()).sum();
+    assert_eq!(said["workload"]["apps"].as_u64(), Some(apps));
+    assert!(apps > 5 && page.contains("What ran."), "{apps}");
+}
+
+/// The text of a cell of a row.
+fn cell(row: &str, column: usize) -> String {
+    let cell = row.split("<td").nth(column).unwrap();
+    cell.split('>').nth(1).unwrap().split('<').next().unwrap().to_owned()
+}
+
+#[test]
 fn policies_become_a_picture() {
     let Some(trace) = support::trace("azure2021-head998") else { return };
     let folder = tempfile::tempdir().unwrap();

@@ -1,7 +1,9 @@
 //! `simulate` counts what policies would have cost, in the order asked, and the same each time.
+#![allow(clippy::unwrap_used, reason = "tests say what they expect")]
 
 mod support;
 
+use pilotlight::simulate::recording::Recording;
 use support::program::run;
 
 #[test]
@@ -31,6 +33,48 @@ fn one_object_a_policy_in_the_order_asked() {
             assert!(outcome[key].is_number(), "{key} in {outcome}");
         }
     }
+}
+
+/// The history that a pipeline would have written of a trace of single invocations.
+fn record(trace: &std::path::Path, folder: &std::path::Path) -> String {
+    const BEGIN_MS: i64 = 1_612_051_200_000; // 2021-01-31
+    let url = format!("file://{}", folder.display());
+    let flags = [("history.url", url.clone()), ("history.rows", "100".to_owned())];
+    let settings = pilotlight::config::Settings::load(Some("/dev/null".as_ref()), &flags).unwrap();
+    let trace = pilotlight::simulate::traces::open(trace, |_, _| {}).unwrap();
+    let mut recording = Recording::begin(&settings).unwrap();
+    for arrival in trace.arrivals(pilotlight::simulate::traces::Placement::Even) {
+        recording.add(&trace.invocation(&arrival, BEGIN_MS + arrival.at_ms)).unwrap();
+    }
+    recording.finish().unwrap();
+    format!("history.url={url}")
+}
+
+#[test]
+fn what_ran_costs_what_its_trace_costs() {
+    let Some(trace) = support::trace("azure2021-head998") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let history = record(&trace, folder.path());
+    let outcomes = |of: &[&str]| -> Vec<serde_json::Value> {
+        // Each app for itself: what learns from all apps follows the order of those that start in one ms.
+        let policies = ["fixed:10m", "fixed:60m", "hybrid:forecast=off"];
+        let mut arguments = [&["simulate", "--format", "json"], of].concat();
+        arguments.extend(policies.iter().flat_map(|policy| ["--policy", policy]));
+        let output = run(&arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let of_history = outcomes(&["history", "--set", &history]);
+    assert_eq!(of_history, outcomes(&[trace.to_str().unwrap()]));
+    let cold: Vec<_> = of_history.iter().map(|outcome| outcome["cold_starts"].as_u64()).collect();
+    assert_eq!(cold, [Some(38), Some(21), Some(23)], "as an independent program counted");
+
+    let without = run(&["simulate", "history"]);
+    assert_eq!(without.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&without.stderr).contains("history.url is not set"));
+    let nothing = tempfile::tempdir().unwrap();
+    let empty = run(&["simulate", "history", "--set", &format!("history.url=file://{}", nothing.path().display())]);
+    assert!(String::from_utf8_lossy(&empty.stderr).contains("no invocations"), "{empty:?}");
 }
 
 #[test]

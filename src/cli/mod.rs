@@ -22,9 +22,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::config::Settings;
+use crate::history::Store;
 use crate::simulate::traces::{self, Trace};
 use crate::telemetry::{self, LogFormat};
-use crate::{bus, config, policy, server};
+use crate::{bus, config, policy, query, server};
 
 /// Keeps serverless functions warm at a price that their operator chooses.
 #[derive(Debug, Parser)]
@@ -201,6 +202,31 @@ fn progress_bar_of(count: u64, unit: &str) -> ProgressBar {
 }
 
 /// Reads a trace, with a bar where there is a terminal, and says what of it could not be read.
+/// The word in place of a folder that means the history of the settings.
+const HISTORY: &str = "history";
+
+/// The trace in a folder, or what ran: the history of the settings.
+fn open_workload(path: &Path, settings: &Settings) -> anyhow::Result<Trace> {
+    if path != Path::new(HISTORY) {
+        return open_trace(path);
+    }
+    let Some(url) = settings.history.url() else {
+        let text = "there is no history to read: history.url is not set; set it, for instance with \
+                    --set history.url=file:///var/lib/pilotlight/history, or give a folder (./history for one of that name)";
+        return Err(Usage(text.to_owned()).into());
+    };
+    let store = Store::open(url)?;
+    let bar = ProgressBar::new_spinner();
+    let bar = match ProgressStyle::with_template("{spinner} {human_pos} invocations read, {elapsed}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    };
+    let threads = query::threads::start(&settings.query.all_cores())?;
+    let trace = threads.block_on(traces::history::read(&store, &settings.query, |done| bar.set_position(done)));
+    bar.finish_and_clear();
+    Ok(trace?)
+}
+
 fn open_trace(path: &Path) -> anyhow::Result<Trace> {
     let bar = ProgressBar::new(0);
     let bar = match ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes} read, {eta} to go") {

@@ -1,20 +1,24 @@
 //! `pilotlight report`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 
+use crate::config::{self, Settings};
+use crate::history::Store;
+use crate::query::{Engine, history, mount, threads};
 use crate::server::Table;
 use crate::simulate::characterize::published::Subject;
 use crate::simulate::characterize::{Characterization, Comparison, characterize, compare};
 use crate::simulate::plot::{self, Kind};
+use crate::simulate::report::questions::{self, Answered};
 use crate::simulate::report::{self, Report};
 use crate::simulate::traces::Placement;
 use crate::simulate::{Contender, Outcome, PARTS, Rules, simulate};
 
-use super::{Common, Format, Usage, open_trace, progress_bar, progress_bar_of};
+use super::{Common, Format, HISTORY, Usage, open_workload, progress_bar, progress_bar_of};
 
 /// Policies that are always tried: what platforms do, and the paper's own.
 const POLICIES: [&str; 4] = ["fixed:10m", "fixed:20m", "fixed:1h", "hybrid"];
@@ -22,7 +26,7 @@ const POLICIES: [&str; 4] = ["fixed:10m", "fixed:20m", "fixed:1h", "hybrid"];
 /// Options of `report`.
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "pilotlight report <DIR> --out <FILE> [OPTIONS]",
+    override_usage = "pilotlight report <DIR|history> --out <FILE> [OPTIONS]",
     after_help = "Examples:\n  pilotlight report azure2019 --out workload.html\n  \
                   pilotlight report azure2019 --out workload.html --title 'Our functions in May' --policy fixed:5m\n\n\
                   The page shows triggers, rates, skew, regularity, execution times, memory and load of the workload\n\
@@ -30,8 +34,9 @@ const POLICIES: [&str; 4] = ["fixed:10m", "fixed:20m", "fixed:1h", "hybrid"];
                   but itself: send it, print it, put it anywhere."
 )]
 pub(super) struct Options {
-    /// Folder of an Azure Functions trace, 2019 or 2021, or a single file of one; .gz is fine
-    #[arg(value_name = "DIR")]
+    /// Folder of an Azure Functions trace, 2019 or 2021, or a single file of one; .gz is fine. Or `history`: what ran, from
+    /// the files at history.url
+    #[arg(value_name = "DIR|history")]
     trace: PathBuf,
     /// The page to write, an .html file
     #[arg(long, value_name = "FILE")]
@@ -67,7 +72,7 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
             policies.push((text.to_owned(), Contender::read(text, &settings.policy)?));
         }
     }
-    let trace = open_trace(&options.trace)?;
+    let trace = open_workload(&options.trace, &settings)?;
     let bar = progress_bar(trace.invocations());
     let workload = characterize(&trace, |done| bar.set_position(done));
     let comparisons = compare(&workload);
@@ -76,15 +81,23 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
     let rules = Rules { placement: Placement::Even, default_memory_mb: settings.policy.default_memory_mb };
     let outcomes = simulate(&trace, &policies, rules, |done| bar.set_position(done));
     bar.finish_and_clear();
+    let bar = progress_bar_of(questions::ASKED as u64, "questions");
+    let answers = answers(&options.trace, &settings, |done| bar.set_position(done))?;
+    bar.finish_and_clear();
     // The page is for others, whom the folders of this machine do not concern.
     let name = options.trace.file_name().unwrap_or(options.trace.as_os_str());
-    let source = format!("Trace {}", name.to_string_lossy());
+    let source = if options.trace == Path::new(HISTORY) {
+        "What ran".to_owned()
+    } else {
+        format!("Trace {}", name.to_string_lossy())
+    };
     let page = report::render(&Report {
         title: &options.title,
         source: &source,
         workload: &workload,
         comparisons: &comparisons,
         outcomes: &outcomes,
+        answers: &answers,
     });
     std::fs::write(out, page).with_context(|| format!("'{}' can't be written", out.display()))?;
     match options.format {
@@ -98,6 +111,27 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What the files of `sql/` answer on a trace, or on what ran.
+fn answers(workload: &Path, settings: &Settings, progress: impl Fn(u64)) -> anyhow::Result<Vec<Answered>> {
+    const SCHEMA: &str = "workload";
+    // Whoever asks for a page waits for it.
+    let limits = config::Query { time_limit: config::Millis(i64::MAX), ..settings.query.all_cores() };
+    let engine = match settings.history.url().filter(|_| workload == Path::new(HISTORY)) {
+        Some(url) => {
+            let engine = Engine::new(&limits)?;
+            history::add_tables(&engine, &Store::open(url)?, None)?;
+            engine
+        }
+        None => {
+            let engine = Engine::with_default_schema(&limits, Some(SCHEMA))?;
+            mount::mount(&engine, SCHEMA, workload)?;
+            engine
+        }
+    };
+    let threads = threads::start(&limits).context("no threads can be started")?;
+    Ok(threads.block_on(questions::ask(&engine, progress))?)
 }
 
 /// How many figures of each subject are like the published ones.

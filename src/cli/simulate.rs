@@ -9,24 +9,26 @@ use crate::simulate::traces::Placement;
 use crate::simulate::{Contender, Outcome, PARTS, Rules, plot, simulate};
 
 use super::budget::Budget;
-use super::{Common, open_trace, progress_bar_of, site};
+use super::{Common, open_workload, progress_bar_of, site};
 
 /// Options of `simulate`.
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "pilotlight simulate <DIR> [OPTIONS]",
+    override_usage = "pilotlight simulate <DIR|history> [OPTIONS]",
     after_help = "Examples:\n  pilotlight simulate azure2021 --policy fixed:10m --policy hybrid\n  \
                   pilotlight simulate azure2019 --policy hybrid:range=2h --placement uniform --seed 7 --format json\n  \
                   pilotlight simulate azure2019 --policy hybrid --policy frontier:price=50GBs --policy \
                   frontier:price=500GBs --plot policies.html\n  \
+                  pilotlight simulate history --set history.url=s3://bucket/history --policy frontier --policy hybrid\n  \
                   pilotlight simulate azure2019 --policy greedy-dual:memory=64GB --policy oracle:price=50GBs\n  \
                   pilotlight simulate azure2019 --policy fixed:10m --budget-memory 64GB --max-cold-rate 2%\n\n\
                   Cold is an app's first invocation, and any whose idle time falls into no window of the policy. Idle\n\
                   memory is memory × loaded time within idle times, up to the end of the trace."
 )]
 pub(super) struct Options {
-    /// Folder of an Azure Functions trace, 2019 or 2021, or a single file of one; .gz is fine
-    #[arg(value_name = "DIR")]
+    /// Folder of an Azure Functions trace, 2019 or 2021, or a single file of one; .gz is fine. Or `history`: what ran, from
+    /// the files at history.url
+    #[arg(value_name = "DIR|history")]
     trace: PathBuf,
     /// A policy to try; may be given many times. fixed, hybrid and frontier are what the pipeline runs; greedy-dual,
     /// oracle and oracle-window are to compare with
@@ -84,7 +86,7 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
     let policies: Vec<_> = options.policies.iter().cloned().chain(options.budget.policies()).collect();
     let contenders = policies.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     options.plot.as_deref().map(plot::check).transpose()?;
-    let trace = open_trace(&options.trace)?;
+    let trace = open_workload(&options.trace, &settings)?;
     let placement = match options.placement {
         PlacementKind::Even => Placement::Even,
         PlacementKind::Uniform => Placement::Uniform { seed: options.seed },

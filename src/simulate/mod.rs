@@ -11,6 +11,7 @@ mod greedy_dual;
 mod lane;
 mod oracle;
 pub mod plot;
+pub mod recording;
 pub mod report;
 mod steps;
 pub mod traces;

@@ -1,9 +1,10 @@
 //! A workload as a page for people: the figures of "Serverless in the Wild" for it, beside the published ones, and what
-//! policies would have cost. Pure: figures in, HTML out.
+//! policies would have cost. Pure, figures in and HTML out, but for [`questions`], which asks in SQL.
 
 mod figures;
 mod page;
 mod policies;
+pub mod questions;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,7 @@ use super::characterize::published::Subject;
 use super::characterize::{Characterization, Comparison};
 
 pub use page::render;
+use questions::Answered;
 
 /// All that the page shows.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +28,8 @@ pub struct Report<'a> {
     pub comparisons: &'a [Comparison],
     /// What policies would have cost on it; may be empty.
     pub outcomes: &'a [Outcome],
+    /// What the files of `sql/` answer on it; may be empty.
+    pub answers: &'a [Answered],
 }
 
 /// How many figures of a subject are alike, and how many can be compared.

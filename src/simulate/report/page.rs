@@ -5,7 +5,7 @@ use crate::simulate::characterize::published::{Subject, Unit};
 use crate::simulate::characterize::{Characterization, Comparison};
 use crate::simulate::plot::{self, Picture};
 
-use super::{Report, alike, figures, policies};
+use super::{Report, alike, figures, policies, questions};
 
 /// Subjects in the order of the page: identifier, heading, and what a reader should know first.
 const SECTIONS: [(Subject, &str, &str, &str); 9] = [
@@ -68,7 +68,7 @@ pub fn render(report: &Report<'_>) -> String {
         tiles = tiles(report),
         notes = notes(report.workload),
         contents = contents(report),
-        policies = policies::section(report.outcomes),
+        policies = policies::section(report.outcomes) + &questions::of(report.answers, None),
         busiest = busiest(report.workload),
         sources = SOURCES,
     );
@@ -160,7 +160,8 @@ fn section((subject, id, heading, lead): (Subject, &str, &str, &str), report: &R
     };
     format!(
         "<section id=\"{id}\" class=\"{class}\">\n<div class=\"lead\"><h2>{heading}</h2>\n<p>{lead}</p></div>\n\
-         {content}</section>\n"
+         {content}{questions}</section>\n",
+        questions = questions::of(report.answers, Some(subject)),
     )
 }
 

@@ -38,7 +38,14 @@ fn workload() -> Characterization {
 
 fn page(workload: &Characterization, outcomes: &[Outcome]) -> String {
     let comparisons = compare(workload);
-    render(&Report { title: "Ours & <theirs>", source: "a trace", workload, comparisons: &comparisons, outcomes })
+    render(&Report {
+        title: "Ours & <theirs>",
+        source: "a trace",
+        workload,
+        comparisons: &comparisons,
+        outcomes,
+        answers: &[],
+    })
 }
 
 /// Each tag that is opened is closed, in order; `meta` and the like stand alone.

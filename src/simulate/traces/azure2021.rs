@@ -68,8 +68,13 @@ pub(super) fn read(path: &Path, progress: &mut Progress<impl Fn(u64, u64)>) -> R
     skipped.invocations.add(&file_name(path), tally, broken);
     arrivals.sort_by_key(|arrival| arrival.at_ms);
 
+    Ok(of_singles(catalog, arrivals, end_ms, skipped))
+}
+
+/// A trace of single invocations, which are sorted by start.
+pub(super) fn of_singles(catalog: Catalog, arrivals: Vec<Arrival>, end_ms: i64, skipped: Skipped) -> Trace {
     let (functions, apps) = catalog.into_parts();
-    Ok(Trace {
+    Trace {
         durations_ms: averages_ms(&arrivals, functions.len()),
         cells: count(&arrivals, functions.len()),
         functions,
@@ -79,7 +84,7 @@ pub(super) fn read(path: &Path, progress: &mut Progress<impl Fn(u64, u64)>) -> R
         begin_ms: 0,
         end_ms,
         skipped,
-    })
+    }
 }
 
 /// Average duration by function, ms.

@@ -3,7 +3,7 @@
 //! Read in this order: [`folder`] finds the files, [`blocks`] reads them in blocks of lines, [`rows2019`] and
 //! [`records`] make rows of lines, [`azure2019`] and [`azure2021`] put rows together, with names in a [`catalog`] and
 //! counts in [`cells`]; [`arrivals`] turns counts into arrivals. What can't be read is left out and said in
-//! [`skipped`]. [`tables`] hands the rows out as they are, for queries.
+//! [`skipped`]. [`tables`] hands the rows out as they are, for queries. [`history`] reads what ran here, in place of a trace.
 
 mod arrivals;
 mod azure2019;
@@ -12,6 +12,7 @@ mod blocks;
 mod catalog;
 mod cells;
 mod folder;
+pub mod history;
 mod records;
 mod rows2019;
 mod skipped;
@@ -66,6 +67,14 @@ pub enum Error {
         /// The file.
         path: String,
         /// What is wrong.
+        reason: String,
+    },
+    /// A history can't be read.
+    #[error("the history at {url} can't be read: {reason}")]
+    History {
+        /// Its URL.
+        url: String,
+        /// Why not.
         reason: String,
     },
     /// Nothing was invoked.
