@@ -63,7 +63,8 @@ impl Writer {
         let stop = Arc::clone(&ending);
         std::thread::Builder::new().name("checkpoint-writer".to_owned()).spawn(move || {
             for Job { position, snapshot, published, recorded } in todo {
-                while !(published.is_delivered() && recorded.is_stored()) && !stop.load(Ordering::Relaxed) {
+                let may_go_on = || published.is_delivered() && recorded.is_stored() || stop.load(Ordering::Relaxed);
+                while !may_go_on() {
                     std::thread::sleep(Duration::from_millis(5));
                 }
                 if stop.load(Ordering::Relaxed) {

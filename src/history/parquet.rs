@@ -49,11 +49,6 @@ impl Writer {
         self.0.write(batch)
     }
 
-    /// Bytes so far, about.
-    pub fn len(&self) -> usize {
-        self.0.bytes_written() + self.0.in_progress_size()
-    }
-
     /// The file.
     pub fn finish(self) -> Result<Vec<u8>, ParquetError> {
         self.0.into_inner()

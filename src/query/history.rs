@@ -84,9 +84,11 @@ fn add_views(engine: &Engine) -> Result<()> {
 /// Rows of a pipeline that are in no file yet.
 struct Unwritten {
     handle: Handle,
-    /// The statement that looked last, by when it began, and what it saw.
-    last: Mutex<Option<(DateTime<Utc>, Arc<Vec<Recent>>)>>,
+    last: Mutex<Option<Looked>>,
 }
+
+/// The statement that looked last, by when it began, and what it saw.
+type Looked = (DateTime<Utc>, Arc<Vec<Recent>>);
 
 impl std::fmt::Debug for Unwritten {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
