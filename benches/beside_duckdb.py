@@ -57,7 +57,7 @@ def cells(rows):
         try:
             return f"{float(value):.6g}"
         except (TypeError, ValueError):
-            return str(value).replace(" ", "T").removesuffix("Z").removesuffix("+00:00")
+            return str(value).replace(" ", "T").removesuffix("+00:00").removesuffix("+00").removesuffix(".000000")
     return [[cell(value) for value in row] for row in rows]
 
 
