@@ -44,7 +44,7 @@ fn wrong_usage_is_one_sentence_and_exit_code_2() {
         (vec!["replay", "/nowhere"], "trace '/nowhere' can't be read"),
         (vec!["agent", "--apps", "/nowhere.toml"], "apps file '/nowhere.toml' can't be read"),
         (vec!["generate", "--out", settings_folder], "is not empty"),
-        (vec!["generate", "--out", "-"], "the azure2019 format needs a folder"),
+        (vec!["generate", "--out", "-"], "this format needs a folder"),
         (vec!["generate", "--out", file, "--format", "events"], "is there already"),
         (vec!["check", "--format", "aws"], "give a file of them with --sample FILE"),
         (vec!["check", "--sample", file, "--format", "json"], "expected one of native, cloudevents, openwhisk, aws"),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::ArrayRef;
+use datafusion::arrow::array::{Array, ArrayRef};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::error::Result;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, ScalarUDF, Volatility, create_udaf, create_udf};
@@ -64,8 +64,13 @@ impl Moments {
 impl Accumulator for Moments {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         for column in values {
-            for value in numbers(column)?.iter().flatten() {
-                self.add(Moments { n: 1.0, mean: value, squares: 0.0 });
+            let values = numbers(column)?;
+            // Twice over a batch, which is at hand, is faster than a division for each value.
+            let n = (values.len() - values.null_count()) as f64;
+            let mean = values.iter().flatten().sum::<f64>() / n;
+            let squares = values.iter().flatten().map(|value| (value - mean) * (value - mean)).sum();
+            if n > 0.0 {
+                self.add(Moments { n, mean, squares });
             }
         }
         Ok(())
