@@ -42,14 +42,14 @@ pub use shard::{Decider, Later, Outcome, Repriced, Shard};
 
 /// A batch ends after so many messages,
 const BATCH_MESSAGES: usize = 10_000;
+/// or after so long.
+const BATCH_TIME: Duration = Duration::from_millis(50);
 /// Who waits longer than this for room for a decision reads nothing meanwhile.
 const STALL: Duration = Duration::from_secs(1);
 /// Threads that forecast while a batch is read.
 const FORECAST_WORKERS: usize = 2;
 /// A broker that was killed may take a member with a name for another one, once; more often, two members have the name.
 const FENCED_APART: Duration = Duration::from_secs(60);
-/// or after so long.
-const BATCH_TIME: Duration = Duration::from_millis(50);
 
 /// Why a pipeline ended by itself.
 #[derive(Debug, thiserror::Error)]
