@@ -3,8 +3,10 @@
 
 mod support;
 
+use std::sync::mpsc;
 use std::time::Duration;
 
+use pilotlight::bus::{Change, GroupConsumer};
 use support::program::Program;
 use support::{kafka, topic, wait_for};
 
@@ -65,4 +67,33 @@ fn one_killed_the_other_takes_over() {
         (topic::compacted(&bootstrap, "decisions-shared") == expected).then_some(())
     });
     assert_eq!(survivor.interrupt().0, Some(0));
+}
+
+/// As a member does that is asked to end while it takes over.
+#[test]
+fn one_that_takes_only_some_of_what_it_gained_can_leave() {
+    let Some(broker) = kafka::Broker::start() else { return };
+    let bootstrap = broker.bootstrap();
+    broker.tool(
+        &"org.apache.kafka.tools.TopicCommand --create --topic pilotlight.invocations --partitions 8"
+            .split(' ')
+            .collect::<Vec<_>>(),
+    );
+    for taken in [0, 3] {
+        let kafka = pilotlight::config::Kafka::at(bootstrap.clone());
+        let consumer = GroupConsumer::join(&kafka, "hasty", &["pilotlight.invocations"]).unwrap();
+        let gained = wait_for("partitions", Duration::from_secs(30), || {
+            drop(consumer.poll(Duration::from_millis(50)).unwrap());
+            consumer.change()
+        });
+        let Change::Gained(gained) = gained else { panic!("{gained:?}") };
+        assert_eq!(gained.len(), 8);
+        consumer.take(&gained.iter().take(taken).map(|position| (position, 0)).collect::<Vec<_>>());
+        let (left, leaves) = mpsc::channel();
+        std::thread::spawn(move || {
+            drop(consumer);
+            let _ = left.send(());
+        });
+        assert!(leaves.recv_timeout(Duration::from_secs(20)).is_ok(), "{taken} of 8 taken: it never leaves");
+    }
 }

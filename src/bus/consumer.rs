@@ -106,12 +106,27 @@ fn assign(consumer: &BaseConsumer<client::Context<Ownership>>, gained: bool, par
     let result = match (gained, cooperative) {
         (true, true) => consumer.incremental_assign(partitions),
         (true, false) => consumer.assign(partitions),
-        (false, true) => consumer.incremental_unassign(partitions),
+        (false, true) => taken(consumer, partitions).and_then(|taken| consumer.incremental_unassign(&taken)),
         (false, false) => consumer.unassign(),
     };
     if let Err(error) = result {
         warn!("the consumer group could not rebalance: {error}; retrying");
     }
+}
+
+/// Those of `partitions` that were taken: the library refuses all where one was not, and its consumer never ends then.
+fn taken(
+    consumer: &BaseConsumer<client::Context<Ownership>>,
+    partitions: &TopicPartitionList,
+) -> Result<TopicPartitionList, KafkaError> {
+    let assigned = consumer.assignment()?;
+    let mut taken = TopicPartitionList::new();
+    for Position { topic, partition } in positions(partitions) {
+        if assigned.find_partition(&topic, partition).is_some() {
+            taken.add_partition(&topic, partition);
+        }
+    }
+    Ok(taken)
 }
 
 pub(super) fn positions(partitions: &TopicPartitionList) -> Vec<Position> {
