@@ -35,8 +35,14 @@ pub struct Agent {
     pub max_waiting: usize,
     /// and for how long.
     pub max_wait: Millis,
+    /// Executions after which a runtime is replaced; 0: never.
+    pub max_uses: u64,
+    /// Age past which it executes nothing more; 0: none.
+    pub max_age: Millis,
     /// Runtimes created or loaded at once, at most.
     pub max_loading: usize,
+    /// How likely the pool of a kind is to have what is wanted while it is refilled.
+    pub pool_quantile: f64,
     /// Runtime kinds by name.
     pub runtimes: BTreeMap<String, RuntimeKind>,
 }
@@ -47,21 +53,34 @@ pub struct Agent {
 pub struct RuntimeKind {
     /// Program and arguments; `{shims}` is the folder of the bundled shims.
     pub command: Vec<String>,
-    /// How many wait unspecialised.
+    /// How many wait unspecialised at least.
     pub pool: usize,
+    /// How many do at most; without it always as many as at least.
+    pub pool_max: Option<usize>,
     /// What an unspecialised one is counted as, MB.
     pub memory_mb: f64,
+}
+
+impl RuntimeKind {
+    /// How many wait unspecialised at most.
+    pub fn ceiling(&self) -> usize {
+        self.pool_max.unwrap_or(self.pool)
+    }
 }
 
 impl Agent {
     pub(super) fn check(&self) -> Result<(), Error> {
         ensure(self.max_runtimes > 0, "agent.max_runtimes", 0, "at least 1")?;
         ensure(self.max_loading > 0, "agent.max_loading", 0, "at least 1")?;
+        let quantile = self.pool_quantile;
+        ensure((0.0..1.0).contains(&quantile), "agent.pool_quantile", quantile, "a number from 0 to less than 1")?;
         for (name, kind) in &self.runtimes {
             let key = format!("agent.runtimes.{name}");
             ensure(!kind.command.is_empty(), &format!("{key}.command"), "empty", "a program and its arguments")?;
             let sane = kind.memory_mb.is_finite() && kind.memory_mb >= 0.0;
             ensure(sane, &format!("{key}.memory_mb"), kind.memory_mb, "a number of MB")?;
+            let pool = kind.pool;
+            ensure(kind.ceiling() >= pool, &format!("{key}.pool_max"), kind.ceiling(), "no less than its pool")?;
         }
         let pooled_mb: f64 = self.runtimes.values().map(|kind| kind.pool as f64 * kind.memory_mb.ceil()).sum();
         let found = format!("{} MB, and the pools take {pooled_mb} MB", self.memory_mb());

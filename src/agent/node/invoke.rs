@@ -248,19 +248,21 @@ impl Node {
             Err(error) => error.to_string(),
         };
         self.note(&request.app, journal::Kind::Ended, ended);
-        let commands = match &result {
-            Ok(_) => {
-                let memory_mb = instance.spec.memory_mb;
-                self.warm().set.release(&request.app, instance, memory_mb, now_ms)
-            }
-            Err(error) => {
-                drop(instance);
-                self.0.metrics.unloads.inc();
-                self.note(&request.app, journal::Kind::Unloaded, format!("its runtime was ended: {error}"));
-                self.warm().set.lost(&request.app, now_ms)
-            }
+        instance.uses += 1;
+        let no_more = match &result {
+            Ok(_) => instance.worn(&self.0.settings),
+            Err(error) => Some(error.to_string()),
         };
-        self.carry_out(commands);
+        let unloads = if let Some(why) = no_more {
+            drop(instance);
+            self.0.metrics.unloads.inc();
+            self.note(&request.app, journal::Kind::Unloaded, format!("its runtime was ended: {why}"));
+            self.warm().set.lost(&request.app, now_ms)
+        } else {
+            let memory_mb = instance.spec.memory_mb;
+            self.warm().set.release(&request.app, instance, memory_mb, now_ms)
+        };
+        self.carry_out(unloads);
         result.map_err(|source| InvokeError::Run {
             app: request.app.clone(),
             function: request.function.clone(),
@@ -297,7 +299,7 @@ impl Node {
         let waiting = {
             let mut warm = self.warm();
             while let Some((instance, temperature)) = warm.set.acquire(app, self.now_ms()) {
-                if instance.is_usable(spec) {
+                if instance.is_usable(spec, &self.0.settings) {
                     return Ok((instance, Source::Found(temperature)));
                 }
                 warm.set.discard(app);
@@ -319,7 +321,7 @@ impl Node {
         if let Some(waiting) = waiting
             && let Ok(instance) = waiting.await
         {
-            if instance.is_usable(spec) {
+            if instance.is_usable(spec, &self.0.settings) {
                 return Ok((instance, Source::AwaitedAhead));
             }
             self.warm().set.discard(app);
@@ -345,7 +347,7 @@ impl Node {
         self.note(app, journal::Kind::Loaded, format!("in {took_ms} ms ({})", temperature.as_str()));
         let mut warm = self.warm();
         warm.set.note_load(app, took_ms);
-        warm.set.start_busy(app);
+        warm.set.start_busy(app, self.now_ms());
         Ok((instance, Source::Loaded(temperature)))
     }
 

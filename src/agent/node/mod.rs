@@ -24,7 +24,7 @@ use super::journal::{self, Journal};
 use super::pool::{Pools, Stem};
 use super::prefetch::CodeCache;
 use super::registry::{AppSpec, Registry};
-use super::warm_set::{Command, WarmSet};
+use super::warm_set::{Unload, WarmSet};
 use totals::Counts;
 
 pub use invoke::{InvokeError, Outcome, Request};
@@ -34,6 +34,7 @@ pub use totals::Totals;
 const RETRY: Duration = Duration::from_secs(10);
 /// How often to look for runtimes that ended by themselves, and to refresh the gauges.
 const EVERY_SECOND: Duration = Duration::from_secs(1);
+const HOUR_MS: f64 = 3_600_000.0;
 /// How long invocations under way may take to finish when the node ends.
 const GRACE: Duration = Duration::from_secs(10);
 /// Code to fetch ahead of time that waits at most; more is fetched when it is used.
@@ -56,9 +57,10 @@ struct Inner {
     journal: Journal,
     metrics: AgentMetrics,
     counts: Counts,
-    /// What may be alive, and how many runtimes may be created or loaded at once.
+    /// What may be alive, and how many runtimes may be created or loaded at once; some of them ahead of time.
     budget: Budget,
     loading: Semaphore,
+    ahead: Arc<Semaphore>,
     /// Something was let go of, or became idle: who waits for room tries again.
     room: Notify,
     /// Invocations that wait for room.
@@ -85,6 +87,8 @@ struct Warm {
 struct Instance {
     runtime: Runtime,
     spec: Arc<AppSpec>,
+    loaded: Instant,
+    uses: u64,
     _place: Place,
 }
 
@@ -112,6 +116,7 @@ impl Node {
     ) -> Self {
         let (prefetches, prefetch_queue) = mpsc::channel(PREFETCH_QUEUE);
         let retry_ms = RETRY.as_millis() as i64;
+        let hour_ms = (HOUR_MS / speed) as i64;
         let warm = Warm {
             set: WarmSet::new(settings.default_keep_alive.0, retry_ms),
             waiting: HashMap::new(),
@@ -122,7 +127,7 @@ impl Node {
             speed,
             clock: Clock { began_ms: now_ms(), began: Instant::now() },
             warm: Mutex::new(warm),
-            pools: Mutex::new(Pools::new(&settings.runtimes, shims)),
+            pools: Mutex::new(Pools::new(&settings.runtimes, shims, settings.pool_quantile, hour_ms)),
             cache,
             registry,
             events,
@@ -133,6 +138,7 @@ impl Node {
             room: Notify::new(),
             queued: AtomicUsize::new(0),
             loading: Semaphore::new(settings.max_loading),
+            ahead: Arc::new(Semaphore::new(settings.max_loading.div_ceil(2))),
             wake: Notify::new(),
             prefetches,
             prefetch_queue: Mutex::new(Some(prefetch_queue)),
@@ -152,25 +158,25 @@ impl Node {
 
     pub(super) fn decide(&self, decision: &Decision) {
         let loadable = self.0.registry.get(&decision.app).is_some();
-        let commands = self.warm().set.decide(decision, loadable, self.now_ms());
-        let Some(commands) = commands else { return };
+        let unloads = self.warm().set.decide(decision, loadable, self.now_ms());
+        let Some(unloads) = unloads else { return };
         self.0.metrics.decisions.inc();
         if let Some(code) = &decision.code {
             self.prefetch(code);
         }
-        self.carry_out(commands);
+        self.carry_out(unloads);
     }
 
     pub(super) fn forget(&self, app: &str, version: Option<Version>) {
-        let commands = self.warm().set.forget(app, version, self.now_ms());
-        self.carry_out(commands);
+        let unloads = self.warm().set.forget(app, version, self.now_ms());
+        self.carry_out(unloads);
     }
 
     /// The feed has been read for the first time.
     pub(super) fn begin(&self) {
         self.0.caught_up.store(true, Ordering::Relaxed);
-        let commands = self.warm().set.begin(self.now_ms());
-        self.carry_out(commands);
+        let unloads = self.warm().set.begin(self.now_ms());
+        self.carry_out(unloads);
     }
 
     pub(super) fn set_feed_connected(&self, connected: bool) {
@@ -202,14 +208,17 @@ impl Node {
                 if looked_around.elapsed() >= EVERY_SECOND {
                     looked_around = Instant::now();
                     self.bury();
+                    let surplus = self.pools().shrink(self.now_ms());
+                    drop(surplus);
                     self.report();
                 }
-                let (commands, next_ms) = {
+                let (unloads, next_ms) = {
                     let now_ms = self.now_ms();
                     let mut warm = self.warm();
                     (warm.set.tick(now_ms), warm.set.next_due_ms())
                 };
-                self.start_and_end(commands);
+                self.end(unloads);
+                self.load_what_is_wanted();
                 let wait_ms = next_ms.map_or(1000, |next_ms| (next_ms - self.now_ms()).clamp(0, 1000));
                 tokio::select! {
                     () = tokio::time::sleep(Duration::from_millis(wait_ms.unsigned_abs())) => {}
@@ -234,30 +243,35 @@ impl Node {
         let _ = tokio::task::spawn_blocking(move || node.0.events.finish()).await;
     }
 
-    /// Does what the warm set commands, and has the loop look at what is due next.
-    fn carry_out(&self, commands: Vec<Command<Instance>>) {
-        self.start_and_end(commands);
+    /// Ends what the warm set lets go of, and has the loop look at what is due next.
+    fn carry_out(&self, unloads: Vec<Unload<Instance>>) {
+        self.end(unloads);
         self.0.room.notify_waiters();
         self.0.wake.notify_one();
     }
 
-    fn start_and_end(&self, commands: Vec<Command<Instance>>) {
-        for command in commands {
-            match command {
-                Command::Load(app) => {
-                    let node = self.clone();
-                    tokio::spawn(async move { node.load_ahead(&app).await });
-                }
-                Command::Unload(app, instance, why) => {
-                    drop(instance);
-                    self.0.metrics.unloads.inc();
-                    self.note(&app, journal::Kind::Unloaded, why);
-                }
-            }
+    fn end(&self, unloads: Vec<Unload<Instance>>) {
+        for Unload { app, instance, why } in unloads {
+            drop(instance);
+            self.0.metrics.unloads.inc();
+            self.note(&app, journal::Kind::Unloaded, why);
         }
     }
 
-    async fn load_ahead(&self, app: &str) {
+    /// Begins to load ahead of time, as many at once as may be: the rest waits in the order of its urgency, not of its arrival.
+    fn load_what_is_wanted(&self) {
+        while let Ok(turn) = Arc::clone(&self.0.ahead).try_acquire_owned() {
+            let Some(app) = self.warm().set.next_load(self.now_ms()) else { return };
+            let node = self.clone();
+            tokio::spawn(async move {
+                let unloads = node.load_ahead(&app).await;
+                drop(turn);
+                node.carry_out(unloads);
+            });
+        }
+    }
+
+    async fn load_ahead(&self, app: &str) -> Vec<Unload<Instance>> {
         let began = Instant::now();
         let loaded = match self.0.registry.get(app) {
             Some(spec) => match self.place(&spec, Some(app)) {
@@ -268,7 +282,7 @@ impl Node {
             None => Err(InvokeError::UnknownApp(app.to_owned())),
         };
         let now_ms = self.now_ms();
-        let commands = match loaded {
+        match loaded {
             Ok(instance) => {
                 let took = began.elapsed();
                 self.note(app, journal::Kind::Prewarmed, format!("loaded ahead of time in {} ms", took.as_millis()));
@@ -291,8 +305,7 @@ impl Node {
                 warm.waiting.remove(app);
                 warm.set.load_failed(app, now_ms)
             }
-        };
-        self.carry_out(commands);
+        }
     }
 
     /// Takes runtimes that ended by themselves out of the books.
@@ -320,12 +333,18 @@ impl Node {
             let node = self.clone();
             tokio::spawn(async move {
                 let memory_mb = node.0.settings.runtimes.get(&name).map_or(0.0, |kind| kind.memory_mb);
-                let Some(place) = node.0.budget.take(memory_mb) else {
+                let Some(place) = node.place_in_pool(memory_mb) else {
                     node.pools().not_started(&name, node.now_ms());
                     return;
                 };
+                let began = Instant::now();
                 match node.start(&name).await {
-                    Ok(runtime) => node.pools().started(&name, (runtime, place), node.now_ms()),
+                    Ok(runtime) => {
+                        let took_ms = began.elapsed().as_millis() as i64;
+                        node.pools().started(&name, (runtime, place), took_ms, node.now_ms());
+                        // There may be more to start.
+                        node.0.wake.notify_one();
+                    }
                     Err(error) => {
                         if node.pools().not_started(&name, node.now_ms()) {
                             info!("{error}; apps of this kind can't run here until that is mended");
@@ -333,6 +352,16 @@ impl Node {
                     }
                 }
             });
+        }
+    }
+
+    /// A place for one more pooled runtime, if need be that of one that is too many in another pool.
+    fn place_in_pool(&self, memory_mb: f64) -> Option<Place> {
+        loop {
+            if let Some(place) = self.0.budget.take(memory_mb) {
+                return Some(place);
+            }
+            drop(self.pools().give_surplus(self.now_ms())?);
         }
     }
 
@@ -387,7 +416,7 @@ impl Node {
         let init = Init { name: app, main: &spec.main, code: &code };
         runtime.client.init(&init, limit).await.map_err(|source| InvokeError::Init { app: app.to_owned(), source })?;
         self.0.metrics.load_seconds.observe(began.elapsed().as_secs_f64());
-        Ok(Instance { runtime, spec, _place: place })
+        Ok(Instance { runtime, spec, loaded: Instant::now(), uses: 0, _place: place })
     }
 
     async fn start(&self, name: &str) -> Result<Runtime, StartError> {
@@ -464,8 +493,18 @@ impl Node {
 }
 
 impl Instance {
-    fn is_usable(&self, spec: &Arc<AppSpec>) -> bool {
-        Arc::ptr_eq(&self.spec, spec) && !self.runtime.has_died()
+    fn is_usable(&self, spec: &Arc<AppSpec>, settings: &config::Agent) -> bool {
+        Arc::ptr_eq(&self.spec, spec) && !self.runtime.has_died() && self.worn(settings).is_none()
+    }
+
+    /// Why it is to execute nothing more.
+    fn worn(&self, settings: &config::Agent) -> Option<String> {
+        let max_age = settings.max_age.duration();
+        if settings.max_uses > 0 && self.uses >= settings.max_uses {
+            return Some(format!("used {} times (agent.max_uses)", self.uses));
+        }
+        let is_old = !max_age.is_zero() && self.loaded.elapsed() >= max_age;
+        is_old.then(|| "old (agent.max_age)".to_owned())
     }
 }
 

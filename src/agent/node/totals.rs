@@ -47,8 +47,8 @@ impl Node {
         let code = spec.code.clone();
         self.0.registry.put(app, spec)?;
         self.prefetch(&code);
-        let commands = self.warm().set.became_loadable(app, self.now_ms());
-        self.carry_out(commands);
+        let unloads = self.warm().set.became_loadable(app, self.now_ms());
+        self.carry_out(unloads);
         Ok(())
     }
 

@@ -1,34 +1,39 @@
-//! What is loaded on this node, and what should be. Pure: it is told the time and what happens, and answers with
-//! commands; [`super::node`] carries them out.
+//! What is loaded on this node, and what should be. Pure: it is told the time and what happens, and answers with what to
+//! unload and, as soon as there is somebody to do it, what to load next; [`super::node`] carries that out.
 //!
 //! Windows count from the end of an app's last execution: the one that this node saw or the one that the decision
 //! names, whichever is later. While an app executes, no window counts.
 
 mod idle_memory;
+mod loads;
+mod order;
 mod ranking;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::model::{Decision, Temperature, Version, Window, Windows};
 
 pub use idle_memory::IdleMemory;
-use ranking::{Ranking, Worth};
+pub(in crate::agent) use loads::LoadTimes;
+use loads::Urgency;
+use order::Order;
+use ranking::{EVEN, Ranking, Worth};
 
-/// Loads of an app that its lead is measured over.
-const RECENT_LOADS: usize = 8;
 /// No window reaches further, ms: ten years, for decisions of others that mean "for ever".
 const MOST_MS: i64 = 3_652 * 86_400_000;
 /// No decision is asked more instances of.
 const MOST_INSTANCES: usize = 1_000;
 
-/// Something to do about an app. `T` is what an instance is to the caller.
+/// An instance of an app that is no longer wanted: end it. `T` is what an instance is to the caller.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Command<T> {
-    /// Load one more instance ahead of time, and say so with [`WarmSet::loaded`] or [`WarmSet::load_failed`].
-    Load(Arc<str>),
-    /// End an instance that is no longer wanted.
-    Unload(Arc<str>, T, &'static str),
+pub struct Unload<T> {
+    /// The app.
+    pub app: Arc<str>,
+    /// The instance.
+    pub instance: T,
+    /// Why, in words.
+    pub why: &'static str,
 }
 
 /// The apps of a node.
@@ -36,7 +41,9 @@ pub enum Command<T> {
 pub struct WarmSet<T> {
     apps: HashMap<Arc<str>, App<T>>,
     /// When to look at which app again.
-    due: BTreeSet<(i64, Arc<str>)>,
+    due: Order<i64>,
+    /// What is to be loaded ahead of time.
+    wanted: Order<Urgency>,
     default_keep_alive_ms: i64,
     retry_ms: i64,
     /// While the feed is being read for the first time, old decisions must not start anything.
@@ -58,11 +65,13 @@ struct App<T> {
     loading: usize,
     /// End of the last execution on this node.
     idle_since_ms: Option<i64>,
-    loads_ms: [i64; RECENT_LOADS],
-    loads: usize,
+    loads: LoadTimes,
     /// After a load that failed.
     no_load_before_ms: i64,
     due_ms: Option<i64>,
+    /// Instances to load ahead of time that nobody is loading yet, and, if there are any, how urgent they are.
+    missing: usize,
+    urgency: Option<Urgency>,
     /// What it was worth when it was used last, and, while something of it is idle, where it is ranked.
     worth: Option<Worth>,
     ranked: Option<Worth>,
@@ -130,10 +139,11 @@ impl<T> Default for App<T> {
             busy: 0,
             loading: 0,
             idle_since_ms: None,
-            loads_ms: [0; RECENT_LOADS],
-            loads: 0,
+            loads: LoadTimes::default(),
             no_load_before_ms: 0,
             due_ms: None,
+            missing: 0,
+            urgency: None,
             worth: None,
             ranked: None,
         }
@@ -145,9 +155,9 @@ impl<T> App<T> {
         self.idle_since_ms.max(self.plan.as_ref().map(|plan| plan.idle_since_ms))
     }
 
-    /// How long loading takes, as far as is known: the longest of the recent loads.
+    /// How long before a window loading begins: the 95th percentile of what it took.
     fn lead_ms(&self) -> i64 {
-        self.loads_ms.into_iter().max().unwrap_or(0)
+        self.loads.p95_ms()
     }
 
     fn valid_plan(&self, now_ms: i64) -> Option<&ReceivedPlan> {
@@ -193,7 +203,8 @@ impl<T> WarmSet<T> {
     pub fn new(default_keep_alive_ms: i64, retry_ms: i64) -> Self {
         Self {
             apps: HashMap::new(),
-            due: BTreeSet::new(),
+            due: Order::default(),
+            wanted: Order::default(),
             default_keep_alive_ms,
             retry_ms,
             held: true,
@@ -204,7 +215,7 @@ impl<T> WarmSet<T> {
     }
 
     /// The feed has been read for the first time: from now on decisions are acted on.
-    pub fn begin(&mut self, now_ms: i64) -> Vec<Command<T>> {
+    pub fn begin(&mut self, now_ms: i64) -> Vec<Unload<T>> {
         if !std::mem::replace(&mut self.held, false) {
             return Vec::new();
         }
@@ -214,7 +225,7 @@ impl<T> WarmSet<T> {
 
     /// Takes a decision over, unless it is not newer than the last one about the app; says whether it did. Only a
     /// `loadable` app, one whose code this node knows, is loaded ahead of time.
-    pub fn decide(&mut self, decision: &Decision, loadable: bool, now_ms: i64) -> Option<Vec<Command<T>>> {
+    pub fn decide(&mut self, decision: &Decision, loadable: bool, now_ms: i64) -> Option<Vec<Unload<T>>> {
         let key = self.key(&decision.app);
         let app = self.apps.entry(Arc::clone(&key)).or_default();
         if app.plan.as_ref().is_some_and(|plan| decision.version <= plan.version) {
@@ -238,7 +249,7 @@ impl<T> WarmSet<T> {
     }
 
     /// The app's code has become known.
-    pub fn became_loadable(&mut self, app: &str, now_ms: i64) -> Vec<Command<T>> {
+    pub fn became_loadable(&mut self, app: &str, now_ms: i64) -> Vec<Unload<T>> {
         let Some(entry) = self.apps.get_mut(app) else { return Vec::new() };
         entry.loadable = true;
         let key = self.key(app);
@@ -246,7 +257,7 @@ impl<T> WarmSet<T> {
     }
 
     /// The pipeline has forgotten the app, as of `version` where it says so.
-    pub fn forget(&mut self, app: &str, version: Option<Version>, now_ms: i64) -> Vec<Command<T>> {
+    pub fn forget(&mut self, app: &str, version: Option<Version>, now_ms: i64) -> Vec<Unload<T>> {
         let Some((key, entry)) = self.apps.get_key_value(app) else { return Vec::new() };
         if let (Some(version), Some(plan)) = (version, &entry.plan)
             && version <= plan.version
@@ -255,10 +266,9 @@ impl<T> WarmSet<T> {
         }
         let key = Arc::clone(key);
         if entry.idle.is_empty() && entry.busy == 0 && entry.loading == 0 {
-            if let Some(entry) = self.apps.remove(&key)
-                && let Some(due_ms) = entry.due_ms
-            {
-                self.due.remove(&(due_ms, key));
+            if let Some(entry) = self.apps.remove(&key) {
+                self.due.put(&key, entry.due_ms, None);
+                self.wanted.put(&key, entry.urgency, None);
             }
             return Vec::new();
         }
@@ -277,6 +287,7 @@ impl<T> WarmSet<T> {
         entry.busy += 1;
         let key = self.key(app);
         self.rank(&key);
+        self.want(&key, 0, now_ms);
         Some((idle.instance, if idle.used { Temperature::Warm } else { Temperature::Prewarmed }))
     }
 
@@ -294,22 +305,32 @@ impl<T> WarmSet<T> {
     }
 
     /// An invocation got an instance that was loaded for it: from now on it counts as executing.
-    pub fn start_busy(&mut self, app: &str) {
+    pub fn start_busy(&mut self, app: &str, now_ms: i64) {
         let key = self.key(app);
-        self.apps.entry(key).or_default().busy += 1;
+        self.apps.entry(Arc::clone(&key)).or_default().busy += 1;
         self.instances += 1;
+        self.want(&key, 0, now_ms);
+    }
+
+    /// The app of which one more instance is to be loaded ahead of time, the most urgent first; the caller loads it, and says
+    /// so with [`Self::loaded`] or [`Self::load_failed`].
+    pub fn next_load(&mut self, now_ms: i64) -> Option<Arc<str>> {
+        let key = Arc::clone(self.wanted.last()?.1);
+        let entry = self.apps.get_mut(&key)?;
+        entry.loading += 1;
+        let missing = entry.missing.saturating_sub(1);
+        self.want(&key, missing, now_ms);
+        Some(key)
     }
 
     /// Loading the app took so long.
     pub fn note_load(&mut self, app: &str, took_ms: i64) {
         let key = self.key(app);
-        let entry = self.apps.entry(key).or_default();
-        entry.loads_ms[entry.loads % RECENT_LOADS] = took_ms;
-        entry.loads += 1;
+        self.apps.entry(key).or_default().loads.note(took_ms);
     }
 
     /// A load ahead of time is done.
-    pub fn loaded(&mut self, app: &str, instance: T, memory_mb: f64, now_ms: i64) -> Vec<Command<T>> {
+    pub fn loaded(&mut self, app: &str, instance: T, memory_mb: f64, now_ms: i64) -> Vec<Unload<T>> {
         let key = self.key(app);
         let entry = self.apps.entry(Arc::clone(&key)).or_default();
         entry.loading = entry.loading.saturating_sub(1);
@@ -330,7 +351,7 @@ impl<T> WarmSet<T> {
     }
 
     /// A load ahead of time failed.
-    pub fn load_failed(&mut self, app: &str, now_ms: i64) -> Vec<Command<T>> {
+    pub fn load_failed(&mut self, app: &str, now_ms: i64) -> Vec<Unload<T>> {
         let retry_ms = self.retry_ms;
         if let Some(entry) = self.apps.get_mut(app) {
             entry.loading = entry.loading.saturating_sub(1);
@@ -341,7 +362,7 @@ impl<T> WarmSet<T> {
     }
 
     /// An execution is over and its instance can go on.
-    pub fn release(&mut self, app: &str, instance: T, memory_mb: f64, now_ms: i64) -> Vec<Command<T>> {
+    pub fn release(&mut self, app: &str, instance: T, memory_mb: f64, now_ms: i64) -> Vec<Unload<T>> {
         let key = self.key(app);
         let entry = self.apps.entry(Arc::clone(&key)).or_default();
         entry.busy = entry.busy.saturating_sub(1);
@@ -353,7 +374,7 @@ impl<T> WarmSet<T> {
     }
 
     /// An execution is over and its instance is gone.
-    pub fn lost(&mut self, app: &str, now_ms: i64) -> Vec<Command<T>> {
+    pub fn lost(&mut self, app: &str, now_ms: i64) -> Vec<Unload<T>> {
         let key = self.key(app);
         let entry = self.apps.entry(Arc::clone(&key)).or_default();
         entry.busy = entry.busy.saturating_sub(1);
@@ -392,23 +413,19 @@ impl<T> WarmSet<T> {
     }
 
     /// Does what is due by `now_ms`.
-    pub fn tick(&mut self, now_ms: i64) -> Vec<Command<T>> {
-        let mut commands = Vec::new();
-        while let Some((due_ms, _)) = self.due.first()
-            && *due_ms <= now_ms
-            && let Some((_, app)) = self.due.pop_first()
+    pub fn tick(&mut self, now_ms: i64) -> Vec<Unload<T>> {
+        let mut unloads = Vec::new();
+        while let Some((due_ms, app)) = self.due.first().map(|(due_ms, app)| (due_ms, Arc::clone(app)))
+            && due_ms <= now_ms
         {
-            if let Some(entry) = self.apps.get_mut(&app) {
-                entry.due_ms = None;
-            }
-            commands.extend(self.reconcile(&app, now_ms));
+            unloads.extend(self.reconcile(&app, now_ms));
         }
-        commands
+        unloads
     }
 
     /// When [`Self::tick`] has something to do next.
     pub fn next_due_ms(&self) -> Option<i64> {
-        self.due.first().map(|(due_ms, _)| *due_ms)
+        self.due.first().map(|(due_ms, _)| due_ms)
     }
 
     /// Memory of instances that are loaded and not executing, so far, MB·ms.
@@ -485,45 +502,51 @@ impl<T> WarmSet<T> {
     }
 
     /// Brings one app to what its windows wish for.
-    fn reconcile(&mut self, key: &Arc<str>, now_ms: i64) -> Vec<Command<T>> {
+    fn reconcile(&mut self, key: &Arc<str>, now_ms: i64) -> Vec<Unload<T>> {
         let Some(entry) = self.apps.get_mut(key) else { return Vec::new() };
         let wish = entry.wish(now_ms, self.default_keep_alive_ms);
-        let mut commands = Vec::new();
+        let mut unloads = Vec::new();
         while entry.idle.len() > wish.keep {
             // The one used longest ago stands first.
             let idle = entry.idle.remove(0);
             self.idle_memory.remove(idle.memory_mb, now_ms);
             self.instances -= 1;
-            commands.push(Command::Unload(Arc::clone(key), idle.instance, wish.why_not));
+            unloads.push(Unload { app: Arc::clone(key), instance: idle.instance, why: wish.why_not });
         }
         let now = entry.worth.filter(|_| !entry.idle.is_empty());
         let before = std::mem::replace(&mut entry.ranked, now);
         self.ranking.rank(key, before, now);
-        if !self.held && entry.loadable && now_ms >= entry.no_load_before_ms {
-            let missing = wish.have.saturating_sub(entry.idle.len() + entry.loading);
-            entry.loading += missing;
-            commands.extend((0..missing).map(|_| Command::Load(Arc::clone(key))));
-        }
+        let may_load = !self.held && entry.loadable && now_ms >= entry.no_load_before_ms;
+        let missing = if may_load { wish.have.saturating_sub(entry.idle.len() + entry.loading) } else { 0 };
         // A load that failed is tried again within the window.
         let retry_ms = Some(entry.no_load_before_ms).filter(|retry_ms| wish.have > 0 && now_ms < *retry_ms);
         let until_ms = [wish.until_ms, retry_ms].into_iter().flatten().min();
+        self.want(key, missing, now_ms);
         self.look_again(key, until_ms, now_ms);
-        commands
+        unloads
+    }
+
+    /// So many more instances of an app are to be loaded ahead of time.
+    fn want(&mut self, key: &Arc<str>, missing: usize, now_ms: i64) {
+        let Some(entry) = self.apps.get_mut(key) else { return };
+        if missing == 0 && entry.urgency.is_none() {
+            return;
+        }
+        entry.missing = missing;
+        let now = (missing > 0).then(|| {
+            let cold = entry.valid_plan(now_ms).and_then(|plan| plan.cold_probability);
+            Urgency::new(cold.map_or(EVEN, |cold| 1.0 - cold), entry.lead_ms())
+        });
+        let before = std::mem::replace(&mut entry.urgency, now);
+        self.wanted.put(key, before, now);
     }
 
     fn look_again(&mut self, key: &Arc<str>, at_ms: Option<i64>, now_ms: i64) {
         let Some(entry) = self.apps.get_mut(key) else { return };
         // Never at once: what can't be done now can't be done without time passing.
         let at_ms = at_ms.map(|at_ms| at_ms.max(now_ms + 1));
-        if entry.due_ms == at_ms {
-            return;
-        }
-        if let Some(due_ms) = std::mem::replace(&mut entry.due_ms, at_ms) {
-            self.due.remove(&(due_ms, Arc::clone(key)));
-        }
-        if let Some(at_ms) = at_ms {
-            self.due.insert((at_ms, Arc::clone(key)));
-        }
+        let before = std::mem::replace(&mut entry.due_ms, at_ms);
+        self.due.put(key, before, at_ms);
     }
 }
 

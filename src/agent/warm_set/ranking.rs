@@ -5,17 +5,18 @@
 //! next start finds it × time to load / memory. What was evicted last sets the clock from which the worth of whatever is used
 //! next counts, so that what is not used grows old, however much it is worth.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::order::Order;
+
 /// Chance that an app's next start finds it loaded, where no decision says.
-const EVEN: f64 = 0.5;
+pub(super) const EVEN: f64 = 0.5;
 
 /// Apps that have something idle, the one that is worth least first.
 #[derive(Debug, Default)]
 pub(super) struct Ranking {
     clock: f64,
-    ranked: BTreeSet<(Worth, Arc<str>)>,
+    ranked: Order<Worth>,
 }
 
 /// What keeping an instance is worth; a number of at least 0, in order.
@@ -38,21 +39,13 @@ impl Ranking {
 
     /// Ranks an app anew, or not any more.
     pub fn rank(&mut self, app: &Arc<str>, before: Option<Worth>, now: Option<Worth>) {
-        if before == now {
-            return;
-        }
-        if let Some(before) = before {
-            self.ranked.remove(&(before, Arc::clone(app)));
-        }
-        if let Some(now) = now {
-            self.ranked.insert((now, Arc::clone(app)));
-        }
+        self.ranked.put(app, before, now);
     }
 
     /// The app that is worth least, if it is worth less than `than`.
     pub fn least(&self, than: Option<Worth>) -> Option<Arc<str>> {
         let (worth, app) = self.ranked.first()?;
-        than.is_none_or(|than| *worth < than).then(|| Arc::clone(app))
+        than.is_none_or(|than| worth < than).then(|| Arc::clone(app))
     }
 
     /// One of `worth` was evicted.

@@ -22,12 +22,9 @@ fn decision(position: i64, idle_since_ms: i64, windows: &[(i64, i64)], instances
     }
 }
 
-fn loads(commands: &[Command<u32>]) -> usize {
-    commands.iter().filter(|command| matches!(command, Command::Load(_))).count()
-}
-
-fn unloads(commands: &[Command<u32>]) -> usize {
-    commands.len() - loads(commands)
+/// How many loads are begun now.
+fn loads(set: &mut WarmSet<u32>, now_ms: i64) -> usize {
+    std::iter::from_fn(|| set.next_load(now_ms)).count()
 }
 
 /// A set that is past its first reading of the feed.
@@ -38,11 +35,11 @@ fn set() -> WarmSet<u32> {
 }
 
 /// One execution from `from_ms` to `until_ms`, on a new instance if none is loaded.
-fn execute(set: &mut WarmSet<u32>, from_ms: i64, until_ms: i64) -> (Option<Temperature>, Vec<Command<u32>>) {
+fn execute(set: &mut WarmSet<u32>, from_ms: i64, until_ms: i64) -> (Option<Temperature>, Vec<Unload<u32>>) {
     let (instance, temperature) = match set.acquire("a", from_ms) {
         Some((instance, temperature)) => (instance, Some(temperature)),
         None => {
-            set.start_busy("a");
+            set.start_busy("a", 0);
             (1, None)
         }
     };
@@ -55,8 +52,8 @@ fn without_a_decision_the_default_keep_alive_counts() {
     assert_eq!(execute(&mut set, 0, 10).0, None);
     assert_eq!(execute(&mut set, 609, 610).0, Some(Temperature::Warm));
     assert_eq!(set.next_due_ms(), Some(1210));
-    assert_eq!(unloads(&set.tick(1209)), 0);
-    assert_eq!(unloads(&set.tick(1210)), 1);
+    assert_eq!(set.tick(1209).len(), 0);
+    assert_eq!(set.tick(1210).len(), 1);
     assert_eq!(execute(&mut set, 1300, 1301).0, None);
 }
 
@@ -66,26 +63,32 @@ fn a_window_ahead_unloads_then_loads_earlier_by_the_lead() {
     set.note_load("a", 7);
     assert!(set.decide(&decision(1, 0, &[(100, 200)], 1), true, 0).is_some());
     let (_, commands) = execute(&mut set, 5, 10);
-    assert_eq!(unloads(&commands), 1, "not loaded at 0");
+    assert_eq!(commands.len(), 1, "not loaded at 0");
     assert_eq!(set.next_due_ms(), Some(103));
-    assert_eq!(set.tick(103), [Command::Load("a".into())]);
+    assert!(set.tick(103).is_empty());
+    assert_eq!((set.next_load(103), set.next_load(103)), (Some("a".into()), None));
     assert_eq!(set.loading("a"), 1);
     assert!(set.loaded("a", 2, 100.0, 110).is_empty());
     let (temperature, _) = execute(&mut set, 150, 151);
     assert_eq!(temperature, Some(Temperature::Prewarmed), "first use of what was loaded ahead");
     set.tick(151 + 93);
+    assert_eq!(loads(&mut set, 151 + 93), 1);
     set.loaded("a", 3, 100.0, 250);
-    assert_eq!(unloads(&set.tick(351)), 1, "nobody came");
+    assert_eq!(set.tick(351).len(), 1, "nobody came");
 }
 
 #[test]
 fn an_arrival_before_its_pre_warm_cancels_it() {
     let mut set = set();
     set.decide(&decision(1, 0, &[(100, 200)], 1), true, 0);
-    set.start_busy("a");
-    assert_eq!(loads(&set.tick(150)), 0);
+    set.start_busy("a", 0);
+    set.tick(150);
+    assert_eq!(loads(&mut set, 150), 0);
     set.release("a", 1, 100.0, 160);
     assert_eq!(set.next_due_ms(), Some(260));
+    set.tick(260);
+    set.start_busy("a", 261);
+    assert_eq!(loads(&mut set, 262), 0, "it was to be loaded, and nobody had begun");
 }
 
 #[test]
@@ -105,15 +108,16 @@ fn a_decision_that_expired_gives_way_to_the_default() {
     set.decide(&decision(1, 0, &[(0, 5_000_000)], 1), true, 0);
     execute(&mut set, 0, 999_900);
     assert_eq!(set.next_due_ms(), Some(1_000_000));
-    assert_eq!(unloads(&set.tick(1_000_000)), 0, "the default of 600 still holds");
-    assert_eq!(unloads(&set.tick(1_000_500)), 1);
+    assert_eq!(set.tick(1_000_000).len(), 0, "the default of 600 still holds");
+    assert_eq!(set.tick(1_000_500).len(), 1);
 }
 
 #[test]
 fn instances_are_pre_warmed_and_kept_by_number() {
     let mut set = set();
     set.decide(&decision(1, 0, &[(100, 200)], 3), true, 0);
-    assert_eq!(loads(&set.tick(100)), 3);
+    set.tick(100);
+    assert_eq!(loads(&mut set, 100), 3);
     for instance in 0..3 {
         set.loaded("a", instance, 100.0, 101);
     }
@@ -126,20 +130,26 @@ fn old_decisions_start_nothing_while_the_feed_is_read_for_the_first_time() {
     let mut set: WarmSet<u32> = WarmSet::new(600, 50);
     set.decide(&decision(1, 0, &[(100, 200)], 1), true, 150);
     let commands = set.decide(&decision(2, 140, &[(100, 200)], 1), true, 150).unwrap();
-    assert!(commands.is_empty());
-    assert_eq!(loads(&set.begin(150)), 0, "the newest one's window is yet to come");
-    assert_eq!(loads(&set.tick(240)), 1);
+    assert!(commands.is_empty() && loads(&mut set, 150) == 0);
+    set.begin(150);
+    assert_eq!(loads(&mut set, 150), 0, "the newest one's window is yet to come");
+    set.tick(240);
+    assert_eq!(loads(&mut set, 240), 1);
 }
 
 #[test]
 fn a_load_that_failed_is_tried_again_later() {
     let mut set = set();
     set.decide(&decision(1, 0, &[(100, 2000)], 1), true, 0);
-    assert_eq!(loads(&set.tick(100)), 1);
+    set.tick(100);
+    assert_eq!(loads(&mut set, 100), 1);
     assert!(set.load_failed("a", 110).is_empty());
-    assert_eq!(loads(&set.decide(&decision(2, 0, &[(100, 3000)], 1), true, 120).unwrap()), 0);
-    assert_eq!(loads(&set.tick(159)), 0);
-    assert_eq!(loads(&set.tick(160)), 1);
+    set.decide(&decision(2, 0, &[(100, 3000)], 1), true, 120);
+    assert_eq!(loads(&mut set, 120), 0);
+    set.tick(159);
+    assert_eq!(loads(&mut set, 159), 0);
+    set.tick(160);
+    assert_eq!(loads(&mut set, 160), 1);
 }
 
 #[test]
@@ -157,7 +167,7 @@ fn idle_memory_counts_what_is_loaded_and_not_executing() {
 fn an_end_ahead_of_the_clock_counts_as_now() {
     let mut set = set();
     set.decide(&decision(1, 60_000, &[(0, 600)], 1), true, 0);
-    assert_eq!(unloads(&execute(&mut set, 0, 10).1), 0);
+    assert_eq!(execute(&mut set, 0, 10).1.len(), 0);
     assert_eq!(execute(&mut set, 20, 30).0, Some(Temperature::Warm));
 }
 
@@ -169,15 +179,40 @@ fn a_decision_for_ever_stays_within_bounds() {
     assert!(set.tick(999_999).is_empty());
     let mut later = decision(2, 999_000, &[(5, i64::MAX)], u32::MAX);
     later.valid_until_ms = i64::MAX;
-    assert!(loads(&set.decide(&later, true, 999_999).unwrap()) <= MOST_INSTANCES);
+    set.decide(&later, true, 999_999);
+    assert_eq!(loads(&mut set, 999_999), MOST_INSTANCES - 1, "one is loaded");
 }
 
 #[test]
 fn what_this_node_cannot_load_is_not_tried() {
     let mut set = set();
     set.decide(&decision(1, 0, &[(100, 2000)], 1), false, 0);
-    assert_eq!(loads(&set.tick(100)), 0);
-    assert_eq!(loads(&set.became_loadable("a", 150)), 1);
+    set.tick(100);
+    assert_eq!(loads(&mut set, 100), 0);
+    set.became_loadable("a", 150);
+    assert_eq!(loads(&mut set, 150), 1);
+}
+
+#[test]
+fn of_many_loads_the_likeliest_come_first() {
+    let mut set = set();
+    for (app, cold, load_ms) in [("b", None, 10), ("c", Some(0.2), 10), ("d", Some(0.2), 30), ("e", Some(0.9), 99)] {
+        let expected = cold.map(|cold_probability| Expected { cold_probability, idle_mb_s: 0.0 });
+        set.note_load(app, load_ms);
+        set.decide(&Decision { app: app.to_owned(), expected, ..decision(1, 0, &[(200, 300)], 1) }, true, 0);
+    }
+    set.tick(200);
+    let order: Vec<_> = std::iter::from_fn(|| set.next_load(200)).map(|app| app.to_string()).collect();
+    assert_eq!(order, ["d", "c", "b", "e"]);
+}
+
+#[test]
+fn a_load_that_nobody_began_before_its_window_was_over_is_dropped() {
+    let mut set = set();
+    set.decide(&decision(1, 0, &[(100, 200)], 1), true, 0);
+    set.tick(150);
+    set.tick(200);
+    assert_eq!(loads(&mut set, 200), 0);
 }
 
 fn evicted(set: &mut WarmSet<u32>, now_ms: i64) -> Option<String> {
@@ -192,7 +227,7 @@ fn what_is_worth_least_for_its_memory_is_evicted_first() {
         let decision = Decision { app: app.to_owned(), expected, ..decision(1, 0, &[(0, 900)], 1) };
         set.decide(&decision, true, 0);
         set.note_load(app, load_ms);
-        set.start_busy(app);
+        set.start_busy(app, 0);
         set.release(app, 1, memory_mb, 10);
     };
     load(&mut set, "slow to load", Some(0.0), 900, 100.0);
@@ -208,12 +243,12 @@ fn what_is_worth_least_for_its_memory_is_evicted_first() {
 fn what_is_not_used_grows_old_however_much_it_is_worth() {
     let mut set = set();
     set.note_load("dear", 500);
-    set.start_busy("dear");
+    set.start_busy("dear", 0);
     set.release("dear", 1, 100.0, 10);
     let mut evictions = 0;
     loop {
         set.note_load("cheap", 100);
-        set.start_busy("cheap");
+        set.start_busy("cheap", 0);
         set.release("cheap", 2, 100.0, 20);
         evictions += 1;
         if evicted(&mut set, 30).as_deref() == Some("dear") {
@@ -229,7 +264,7 @@ fn what_is_loaded_ahead_makes_room_only_of_what_is_worth_less() {
     for (app, load_ms) in [("a", 300), ("b", 100)] {
         set.note_load(app, load_ms);
     }
-    set.start_busy("a");
+    set.start_busy("a", 0);
     set.release("a", 1, 100.0, 10);
     assert_eq!(set.evict(Some(("b", 100.0)), 20), None);
     set.note_load("b", 400);
@@ -263,22 +298,21 @@ proptest! {
         let mut memory = 0.0;
         for (step, wait) in steps {
             now += wait;
-            let mut commands = set.tick(now);
+            let mut unloads = set.tick(now);
             match step {
                 0 => if let Some((instance, _)) = set.acquire("a", now) { held.push(instance) },
-                1 => { set.start_busy("a"); next += 1; alive += 1; held.push(next) }
-                2 => if let Some(instance) = held.pop() { commands.extend(set.release("a", instance, 10.0, now)) },
-                3 => if held.pop().is_some() { alive -= 1; commands.extend(set.lost("a", now)) },
-                4 => { position += 1; commands.extend(set.decide(&decision(position, now, &[(wait, 3 * wait)], 2), true, now).unwrap()) }
+                1 => { set.start_busy("a", now); next += 1; alive += 1; held.push(next) }
+                2 => if let Some(instance) = held.pop() { unloads.extend(set.release("a", instance, 10.0, now)) },
+                3 => if held.pop().is_some() { alive -= 1; unloads.extend(set.lost("a", now)) },
+                4 => { position += 1; unloads.extend(set.decide(&decision(position, now, &[(wait, 3 * wait)], 2), true, now).unwrap()) }
                 _ => if set.evict(None, now).is_some() { alive -= 1 },
             }
-            let mut rest = commands;
-            while let Some(command) = rest.pop() {
-                match command {
-                    Command::Load(_) => { next += 1; alive += 1; rest.extend(set.loaded("a", next, 10.0, now)) }
-                    Command::Unload(..) => alive -= 1,
-                }
+            while set.next_load(now).is_some() {
+                next += 1;
+                alive += 1;
+                unloads.extend(set.loaded("a", next, 10.0, now));
             }
+            alive -= unloads.len() as i64;
             prop_assert_eq!(set.loaded_instances() as i64, alive);
             let total = set.idle_mb_ms(now);
             prop_assert!(total >= memory);
