@@ -1,4 +1,5 @@
-//! Pools of unspecialised runtimes follow demand, and a runtime is replaced after as many uses as it may have.
+//! Pools of unspecialised runtimes follow demand; what was loaded is used again as far as the operator allows, never across
+//! tenants.
 #![allow(clippy::unwrap_used, reason = "tests say what they expect")]
 
 mod support;
@@ -68,4 +69,63 @@ fn a_runtime_is_replaced_after_as_many_uses_as_it_may_have() {
     assert!(pids[0] == pids[1] && pids[1] != pids[2] && pids[2] == pids[3] && pids[3] != pids[4], "{pids:?}");
     let events = agent.get("/events?app=counts");
     assert!(events.contains("used 2 times (agent.max_uses)"), "{events}");
+}
+
+/// Counts its uses in a variable of its own.
+const COUNTS: &str = "import os\nuses = 0\ndef main(args):\n    global uses\n    uses += 1\n    return {'uses': uses, 'pid': os.getpid()}";
+
+fn register(agent: &Program, app: &str, runtime: &str, code: &str, tenant: Option<&str>) {
+    let mut spec = serde_json::json!({"runtime": runtime, "memory_mb": 64, "code": {"uri": format!("data:;base64,{}", base64(code))}});
+    if let Some(tenant) = tenant {
+        spec["tenant"] = tenant.into();
+    }
+    ureq::put(format!("{}/apps/{app}", agent.url)).send_json(spec).unwrap();
+}
+
+fn base64(text: &str) -> String {
+    base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text)
+}
+
+#[test]
+fn a_loaded_runtime_goes_to_apps_of_its_tenant_only() {
+    let mut settings = pilotlight::config::Settings::load(Some("/dev/null".as_ref()), &[]).unwrap();
+    let bus = pilotlight::bus::Embedded::start(&mut settings).unwrap();
+    let agent = agent(&bus.bootstrap_servers(), &["agent.isolation=tenant"]);
+    for (app, tenant) in [("a1", Some("a")), ("a2", Some("a")), ("b1", Some("b")), ("n1", None), ("n2", None)] {
+        register(&agent, app, "python3", COUNTS, tenant);
+    }
+    let call = |app: &str| {
+        let (status, start, body) = agent.invoke(app, "{}");
+        assert_eq!(status, 200, "{app}: {body}");
+        (start.unwrap(), body["uses"].as_u64().unwrap(), body["pid"].as_u64().unwrap())
+    };
+    let (a1, n1) = (call("a1"), call("n1"));
+    assert_eq!((a1.0.as_str(), n1.0.as_str()), ("cold", "cold"));
+    let b1 = call("b1");
+    assert!(b1.0 == "cold" && b1.2 != a1.2 && b1.2 != n1.2, "another tenant");
+    assert!(call("n2").0 == "cold", "no tenant shares with nobody");
+    assert_eq!(call("a2"), ("prewarmed".to_owned(), 1, a1.2), "the same process with other code");
+    assert_eq!(call("a2"), ("warm".to_owned(), 2, a1.2));
+    assert_eq!(call("a1").0, "prewarmed", "and back");
+    // A runtime that takes code once only is replaced.
+    register(&agent, "s1", "sh", CODE, Some("a"));
+    register(&agent, "s2", "sh", CODE, Some("a"));
+    assert_eq!(agent.invoke("s1", "{}").0, 200);
+    assert_eq!(agent.invoke("s2", "{}").0, 200);
+}
+
+#[test]
+fn code_is_loaded_anew_before_each_further_use_if_wanted() {
+    let mut settings = pilotlight::config::Settings::load(Some("/dev/null".as_ref()), &[]).unwrap();
+    let bus = pilotlight::bus::Embedded::start(&mut settings).unwrap();
+    let agent = agent(&bus.bootstrap_servers(), &["agent.reset=true"]);
+    let node = "let uses = 0; function main() { uses += 1; return { uses, pid: process.pid }; }";
+    for (runtime, code) in [("python3", COUNTS), ("nodejs", node), ("sh", "main() { echo \"{\\\"uses\\\":1}\"; }")] {
+        agent.register(runtime, runtime, code);
+        let calls: Vec<_> = (0..3).map(|_| agent.invoke(runtime, "{}")).collect();
+        assert!(calls.iter().all(|(status, _, body)| *status == 200 && body["uses"] == 1), "{calls:?}");
+        if runtime != "sh" {
+            assert!(calls.iter().all(|(_, _, body)| body["pid"] == calls[0].2["pid"]), "one process: {calls:?}");
+        }
+    }
 }

@@ -34,8 +34,8 @@ let findFunction = null; // by name, in the loaded code
 let mainName = 'main';
 let failRun = null; // rejects the run at hand
 
+// Takes the place of what was loaded before, if anything was.
 function init(request) {
-  if (findFunction) throw new Refusal('403 Forbidden', 'cannot initialise the runtime twice');
   const value = valueIn(request);
   try {
     setEnvironment(value.env || {});

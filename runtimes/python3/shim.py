@@ -25,7 +25,7 @@ class Refusal(Exception):
 
 
 class Runtime:
-    """One app's code, once it is loaded."""
+    """One app's code, once it is loaded; loading takes the place of what was loaded before."""
 
     def __init__(self):
         self.module = None
@@ -34,8 +34,6 @@ class Runtime:
         self.event_loop = None
 
     def init(self, request):
-        if self.module is not None:
-            raise Refusal("403 Forbidden", "cannot initialise the runtime twice")
         value = value_of(request)
         name = str(value.get("name") or "app")
         self.filename, self.code = f"<{name}>", str(value.get("code") or "")
@@ -49,9 +47,10 @@ class Runtime:
             exec(compile(self.code, self.filename, "exec"), vars(module))
         except BaseException as error:  # not only Exception: sys.exit() must not end the shim
             raise self.failure(error) from None
-        self.module = module
         # Pickle looks modules up by name; one that is there already must not be shadowed, though.
-        sys.modules.setdefault(name, module)
+        if sys.modules.setdefault(name, module) is self.module:
+            sys.modules[name] = module
+        self.module = module
         self.main = value.get("main") or "main"
         return '{"ok":true}'
 

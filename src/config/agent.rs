@@ -35,6 +35,10 @@ pub struct Agent {
     pub max_waiting: usize,
     /// and for how long.
     pub max_wait: Millis,
+    /// Whom a loaded runtime serves.
+    pub isolation: Isolation,
+    /// Whether code is loaded anew before each further use.
+    pub reset: bool,
     /// Executions after which a runtime is replaced; 0: never.
     pub max_uses: u64,
     /// Age past which it executes nothing more; 0: none.
@@ -45,6 +49,16 @@ pub struct Agent {
     pub pool_quantile: f64,
     /// Runtime kinds by name.
     pub runtimes: BTreeMap<String, RuntimeKind>,
+}
+
+/// Whom a runtime serves that has been loaded once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// The app that it was loaded for.
+    App,
+    /// Any app of the same tenant, whose code is then loaded into it.
+    Tenant,
 }
 
 /// How to start runtimes of one kind.

@@ -19,7 +19,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-pub use agent::{Agent, RuntimeKind};
+pub use agent::{Agent, Isolation, RuntimeKind};
 pub use checkpoint::Checkpoint;
 pub use duration::{Millis, parse_ms, show_ms};
 pub use history::History;

@@ -12,6 +12,7 @@ use crate::agent::backend::action::{self, Run};
 use crate::agent::backend::process::StartError;
 use crate::agent::registry::AppSpec;
 use crate::agent::{journal, prefetch};
+use crate::config::Isolation;
 use crate::ingest::MAX_NAME_BYTES;
 use crate::model::{Invocation, Status, Temperature, Trigger};
 use crate::telemetry::Kind;
@@ -177,6 +178,13 @@ enum Source {
     Loaded(Temperature),
 }
 
+/// What there is of an app.
+enum Found {
+    Loaded(Instance, Temperature),
+    Loading(oneshot::Receiver<Instance>),
+    Nothing,
+}
+
 impl Node {
     /// Executes one invocation and publishes its event. Goes on to its end even if nobody waits for the answer.
     pub async fn invoke(&self, request: Request) -> Result<Outcome, InvokeError> {
@@ -296,26 +304,16 @@ impl Node {
 
     /// An instance for an invocation: one that is loaded, one that is being loaded, or one loaded now.
     async fn acquire(&self, app: &str, spec: &Arc<AppSpec>) -> Result<(Instance, Source), InvokeError> {
-        let waiting = {
-            let mut warm = self.warm();
-            while let Some((instance, temperature)) = warm.set.acquire(app, self.now_ms()) {
-                if instance.is_usable(spec, &self.0.settings) {
-                    return Ok((instance, Source::Found(temperature)));
+        let waiting = loop {
+            match self.find(app, spec) {
+                Found::Loaded(instance, temperature) => {
+                    if let Some(instance) = self.renew(app, instance, temperature).await {
+                        return Ok((instance, Source::Found(temperature)));
+                    }
+                    self.warm().set.discard(app);
                 }
-                warm.set.discard(app);
-            }
-            let loading = warm.set.loading(app);
-            let queue = warm.waiting.entry(app.to_owned()).or_default();
-            queue.retain(|waiting| !waiting.is_closed());
-            if queue.len() < loading {
-                let (sender, receiver) = oneshot::channel();
-                queue.push_back(sender);
-                Some(receiver)
-            } else {
-                if queue.is_empty() {
-                    warm.waiting.remove(app);
-                }
-                None
+                Found::Loading(waiting) => break Some(waiting),
+                Found::Nothing => break None,
             }
         };
         if let Some(waiting) = waiting
@@ -339,6 +337,10 @@ impl Node {
             },
             None => {
                 self.0.metrics.pool_misses.inc();
+                if let Some(instance) = self.take_from_tenant(app, spec).await {
+                    self.warm().set.start_busy(app, self.now_ms());
+                    return Ok((instance, Source::Loaded(Temperature::Prewarmed)));
+                }
                 (Err(self.place(spec, None)?), Temperature::Cold)
             }
         };
@@ -349,6 +351,73 @@ impl Node {
         warm.set.note_load(app, took_ms);
         warm.set.start_busy(app, self.now_ms());
         Ok((instance, Source::Loaded(temperature)))
+    }
+
+    /// What there is of an app: an instance, which counts as executing from now on, or one that is being loaded and not waited
+    /// for by others.
+    fn find(&self, app: &str, spec: &Arc<AppSpec>) -> Found {
+        let mut warm = self.warm();
+        while let Some((instance, temperature)) = warm.set.acquire(app, self.now_ms()) {
+            if instance.is_usable(spec, &self.0.settings) {
+                return Found::Loaded(instance, temperature);
+            }
+            warm.set.discard(app);
+        }
+        let loading = warm.set.loading(app);
+        let queue = warm.waiting.entry(app.to_owned()).or_default();
+        queue.retain(|waiting| !waiting.is_closed());
+        if queue.len() < loading {
+            let (sender, receiver) = oneshot::channel();
+            queue.push_back(sender);
+            return Found::Loading(receiver);
+        }
+        if queue.is_empty() {
+            warm.waiting.remove(app);
+        }
+        Found::Nothing
+    }
+
+    /// The instance with its code loaded anew, where agent.reset wants that before each further use; none if that failed.
+    async fn renew(&self, app: &str, mut instance: Instance, temperature: Temperature) -> Option<Instance> {
+        if !self.0.settings.reset || temperature != Temperature::Warm {
+            return Some(instance);
+        }
+        let renewed = match self.code(app, &instance.spec).await {
+            Ok(code) => self.init(app, &mut instance.runtime, &instance.spec, &code).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &renewed {
+            self.note(app, journal::Kind::Unloaded, format!("its code could not be loaded anew: {error}"));
+        }
+        renewed.is_ok().then_some(instance)
+    }
+
+    /// A runtime that was loaded for another app of the same tenant, with this one's code, where that may be.
+    async fn take_from_tenant(&self, app: &str, spec: &Arc<AppSpec>) -> Option<Instance> {
+        if self.0.settings.isolation != Isolation::Tenant {
+            return None;
+        }
+        let taken = self.warm().set.take_fit(|instance| instance.is_fit(spec), self.now_ms());
+        let (other, Instance { runtime, mut place, loaded, uses, .. }) = taken?;
+        self.0.metrics.unloads.inc();
+        self.note(&other, journal::Kind::Unloaded, format!("its runtime was given to '{app}' of the same tenant"));
+        self.resize(&mut place, spec).ok()?;
+        let began = Instant::now();
+        match self.load(app, Arc::clone(spec), Ok((runtime, place))).await {
+            Ok(instance) => {
+                self.note(
+                    app,
+                    journal::Kind::Loaded,
+                    format!("in {} ms (from '{other}')", began.elapsed().as_millis()),
+                );
+                Some(Instance { loaded, uses, ..instance })
+            }
+            // A runtime that takes code only once: this one has a new one then.
+            Err(error) => {
+                self.note(app, journal::Kind::LoadFailed, error.to_string());
+                None
+            }
+        }
     }
 
     fn spec(&self, app: &str) -> Result<Arc<AppSpec>, InvokeError> {

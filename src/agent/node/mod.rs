@@ -89,7 +89,7 @@ struct Instance {
     spec: Arc<AppSpec>,
     loaded: Instant,
     uses: u64,
-    _place: Place,
+    place: Place,
 }
 
 /// Wall-clock time that never steps: the clock is read once, the rest is measured.
@@ -395,28 +395,35 @@ impl Node {
     async fn load(&self, app: &str, spec: Arc<AppSpec>, stem: Result<Stem, Place>) -> Result<Instance, InvokeError> {
         let began = Instant::now();
         let _turn = self.0.loading.acquire().await.map_err(|_| InvokeError::Closing)?;
-        let cache = self.0.cache.clone();
-        let code = spec.code.clone();
-        let limit = self.0.settings.init_timeout.duration();
-        let code = async move {
-            let read = tokio::task::spawn_blocking(move || cache.get(&code));
-            tokio::time::timeout(limit, read).await.map_err(|_| InvokeError::SlowCode { app: app.to_owned(), limit })
-        };
         let stem = async {
             match stem {
                 Ok(stem) => Ok(stem),
                 Err(place) => self.start(&spec.runtime).await.map(|runtime| (runtime, place)),
             }
         };
-        let (code, stem) = tokio::join!(code, stem);
-        let (code, _) = code?
-            .map_err(|_| InvokeError::Closing)?
-            .map_err(|source| InvokeError::Code { app: app.to_owned(), source })?;
+        let (code, stem) = tokio::join!(self.code(app, &spec), stem);
+        let code = code?;
         let (mut runtime, place) = stem.map_err(|source| InvokeError::Start { app: app.to_owned(), source })?;
-        let init = Init { name: app, main: &spec.main, code: &code };
-        runtime.client.init(&init, limit).await.map_err(|source| InvokeError::Init { app: app.to_owned(), source })?;
+        self.init(app, &mut runtime, &spec, &code).await?;
         self.0.metrics.load_seconds.observe(began.elapsed().as_secs_f64());
-        Ok(Instance { runtime, spec, loaded: Instant::now(), uses: 0, _place: place })
+        Ok(Instance { runtime, spec, loaded: Instant::now(), uses: 0, place })
+    }
+
+    /// The app's code, from the cache or from where it is.
+    async fn code(&self, app: &str, spec: &AppSpec) -> Result<Vec<u8>, InvokeError> {
+        let (cache, code) = (self.0.cache.clone(), spec.code.clone());
+        let limit = self.0.settings.init_timeout.duration();
+        let read = tokio::task::spawn_blocking(move || cache.get(&code));
+        let read = tokio::time::timeout(limit, read).await;
+        let read = read.map_err(|_| InvokeError::SlowCode { app: app.to_owned(), limit })?;
+        let read = read.map_err(|_| InvokeError::Closing)?;
+        read.map(|(code, _)| code).map_err(|source| InvokeError::Code { app: app.to_owned(), source })
+    }
+
+    async fn init(&self, app: &str, runtime: &mut Runtime, spec: &AppSpec, code: &[u8]) -> Result<(), InvokeError> {
+        let limit = self.0.settings.init_timeout.duration();
+        let init = Init { name: app, main: &spec.main, code };
+        runtime.client.init(&init, limit).await.map_err(|source| InvokeError::Init { app: app.to_owned(), source })
     }
 
     async fn start(&self, name: &str) -> Result<Runtime, StartError> {
@@ -495,6 +502,12 @@ impl Node {
 impl Instance {
     fn is_usable(&self, spec: &Arc<AppSpec>, settings: &config::Agent) -> bool {
         Arc::ptr_eq(&self.spec, spec) && !self.runtime.has_died() && self.worn(settings).is_none()
+    }
+
+    /// Whether it may take the code of an app of `spec`, by agent.isolation = "tenant".
+    fn is_fit(&self, spec: &AppSpec) -> bool {
+        let same_tenant = spec.tenant.is_some() && self.spec.tenant == spec.tenant;
+        same_tenant && self.spec.runtime == spec.runtime && !self.runtime.has_died()
     }
 
     /// Why it is to execute nothing more.

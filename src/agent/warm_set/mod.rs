@@ -388,14 +388,27 @@ impl<T> WarmSet<T> {
     pub fn evict(&mut self, ahead_of: Option<(&str, f64)>, now_ms: i64) -> Option<(Arc<str>, T)> {
         let than = ahead_of.map(|(app, memory_mb)| self.worth(self.apps.get(app), memory_mb, now_ms));
         let key = self.ranking.least(than)?;
-        let entry = self.apps.get_mut(&key)?;
-        self.ranking.evicted(entry.ranked?);
+        self.ranking.evicted(self.apps.get(&key)?.ranked?);
+        self.take_idle(&key, now_ms)
+    }
+
+    /// Takes out the idle instance that is worth least of those that are `fit` for something else. O(apps with something
+    /// idle).
+    pub fn take_fit(&mut self, fit: impl Fn(&T) -> bool, now_ms: i64) -> Option<(Arc<str>, T)> {
+        let is_fit = |app: &App<T>| app.idle.first().is_some_and(|idle| fit(&idle.instance));
+        let key = self.ranking.in_order().find(|key| self.apps.get(*key).is_some_and(is_fit))?;
+        let key = Arc::clone(key);
+        self.take_idle(&key, now_ms)
+    }
+
+    fn take_idle(&mut self, key: &Arc<str>, now_ms: i64) -> Option<(Arc<str>, T)> {
+        let entry = self.apps.get_mut(key)?;
         // The one used longest ago stands first.
         let idle = entry.idle.remove(0);
         self.idle_memory.remove(idle.memory_mb, now_ms);
         self.instances -= 1;
-        self.rank(&key);
-        Some((key, idle.instance))
+        self.rank(key);
+        Some((Arc::clone(key), idle.instance))
     }
 
     /// Takes out the idle instances that have ended by themselves. O(apps): for now and then.

@@ -32,6 +32,11 @@ impl<K: Ord + Copy> Order<K> {
         self.0.first().map(|(key, app)| (*key, app))
     }
 
+    /// All apps, the first first.
+    pub fn in_order(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.0.iter().map(|(_, app)| app)
+    }
+
     /// The last app.
     pub fn last(&self) -> Option<(K, &Arc<str>)> {
         self.0.last().map(|(key, app)| (*key, app))

@@ -48,6 +48,11 @@ impl Ranking {
         than.is_none_or(|than| worth < than).then(|| Arc::clone(app))
     }
 
+    /// The apps, the one that is worth least first.
+    pub fn in_order(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.ranked.in_order()
+    }
+
     /// One of `worth` was evicted.
     pub fn evicted(&mut self, worth: Worth) {
         self.clock = self.clock.max(f64::from_bits(worth.0));
