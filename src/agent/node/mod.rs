@@ -164,7 +164,12 @@ impl Node {
         if let Some(code) = &decision.code {
             self.prefetch(code);
         }
-        self.carry_out(unloads);
+        // While the feed is read for the first time, nothing follows.
+        if self.0.caught_up.load(Ordering::Relaxed) {
+            self.carry_out(unloads);
+        } else {
+            self.end(unloads);
+        }
     }
 
     pub(super) fn forget(&self, app: &str, version: Option<Version>) {

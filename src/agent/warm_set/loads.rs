@@ -8,21 +8,22 @@ const RECENT: usize = 20;
 pub(in crate::agent) struct LoadTimes {
     /// Of most apps none is known.
     recent_ms: Option<Box<[u32; RECENT]>>,
-    count: usize,
+    count: u32,
 }
 
 impl LoadTimes {
     /// One took so long.
     pub fn note(&mut self, took_ms: i64) {
         let recent_ms = self.recent_ms.get_or_insert_default();
-        recent_ms[self.count % RECENT] = u32::try_from(took_ms).unwrap_or(if took_ms < 0 { 0 } else { u32::MAX });
-        self.count += 1;
+        recent_ms[self.count as usize % RECENT] =
+            u32::try_from(took_ms).unwrap_or(if took_ms < 0 { 0 } else { u32::MAX });
+        self.count = self.count.wrapping_add(1);
     }
 
     /// The 95th percentile (nearest rank) of the recent ones, ms; 0 while none is known.
     pub fn p95_ms(&self) -> i64 {
         let Some(recent_ms) = &self.recent_ms else { return 0 };
-        let mut known = recent_ms[..self.count.min(RECENT)].to_vec();
+        let mut known = recent_ms[..RECENT.min(self.count as usize)].to_vec();
         known.sort_unstable();
         let rank = (known.len() * 95).div_ceil(100);
         rank.checked_sub(1).and_then(|index| known.get(index)).map_or(0, |ms| i64::from(*ms))
@@ -33,15 +34,15 @@ impl LoadTimes {
 /// turn for as long as it saves; of equals the one that saves most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Urgency {
-    hit: u64,
-    load_ms: i64,
+    hit: u32,
+    load_ms: u32,
 }
 
 impl Urgency {
     /// Of a load of `load_ms` that is of use with a probability of `hit`.
-    pub fn new(hit: f64, load_ms: i64) -> Self {
+    pub fn new(hit: f32, load_ms: i64) -> Self {
         // In order for all numbers that are no less than 0.
-        Self { hit: hit.max(0.0).to_bits(), load_ms }
+        Self { hit: hit.max(0.0).to_bits(), load_ms: u32::try_from(load_ms).unwrap_or(u32::MAX) }
     }
 }
 

@@ -12,6 +12,8 @@ mod ranking;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use crate::model::{Decision, Temperature, Version, Window, Windows};
 
 pub use idle_memory::IdleMemory;
@@ -23,7 +25,7 @@ use ranking::{EVEN, Ranking, Worth};
 /// No window reaches further, ms: ten years, for decisions of others that mean "for ever".
 const MOST_MS: i64 = 3_652 * 86_400_000;
 /// No decision is asked more instances of.
-const MOST_INSTANCES: usize = 1_000;
+const MOST_INSTANCES: u32 = 1_000;
 
 /// An instance of an app that is no longer wanted: end it. `T` is what an instance is to the caller.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,7 +41,8 @@ pub struct Unload<T> {
 /// The apps of a node.
 #[derive(Debug)]
 pub struct WarmSet<T> {
-    apps: HashMap<Arc<str>, App<T>>,
+    /// Boxed, as a table of a million has up to two million places.
+    apps: HashMap<Arc<str>, Box<App<T>>, RandomState>,
     /// When to look at which app again.
     due: Order<i64>,
     /// What is to be loaded ahead of time.
@@ -55,14 +58,16 @@ pub struct WarmSet<T> {
     instances: usize,
 }
 
+/// Of most apps nothing but a plan is known, so what is here is small: 1 M of them take some 400 MB with all that refers to
+/// them (`benches/agent.rs`).
 #[derive(Debug)]
 struct App<T> {
     /// Whether this node knows what to load.
     loadable: bool,
     plan: Option<ReceivedPlan>,
     idle: Vec<Idle<T>>,
-    busy: usize,
-    loading: usize,
+    busy: u32,
+    loading: u32,
     /// End of the last execution on this node.
     idle_since_ms: Option<i64>,
     loads: LoadTimes,
@@ -70,7 +75,7 @@ struct App<T> {
     no_load_before_ms: i64,
     due_ms: Option<i64>,
     /// Instances to load ahead of time that nobody is loading yet, and, if there are any, how urgent they are.
-    missing: usize,
+    missing: u32,
     urgency: Option<Urgency>,
     /// What it was worth when it was used last, and, while something of it is idle, where it is ranked.
     worth: Option<Worth>,
@@ -83,10 +88,10 @@ struct ReceivedPlan {
     version: Version,
     windows: Windows,
     idle_since_ms: i64,
-    instances: usize,
+    instances: u32,
     valid_until_ms: i64,
-    /// Chance that the next start is cold, by the decision.
-    cold_probability: Option<f64>,
+    /// Chance that the next start finds it loaded, by the decision.
+    hit: Option<f32>,
 }
 
 #[derive(Debug)]
@@ -101,9 +106,9 @@ struct Idle<T> {
 #[derive(Debug, PartialEq, Eq)]
 struct Wish {
     /// Idle instances to keep at most.
-    keep: usize,
+    keep: u32,
     /// Instances to have, loading some if need be.
-    have: usize,
+    have: u32,
     /// When to look again.
     until_ms: Option<i64>,
     why_not: &'static str,
@@ -166,7 +171,7 @@ impl<T> App<T> {
 
     fn wish(&self, now_ms: i64, default_keep_alive_ms: i64) -> Wish {
         let plan = self.valid_plan(now_ms);
-        let instances = plan.map_or(usize::MAX, |plan| plan.instances);
+        let instances = plan.map_or(u32::MAX, |plan| plan.instances);
         if self.busy > 0 {
             let keep = instances.saturating_sub(self.busy);
             return Wish { keep, have: 0, until_ms: None, why_not: "more instances than the decision asks for" };
@@ -202,7 +207,7 @@ impl<T> WarmSet<T> {
     /// that failed is tried again after `retry_ms`. Nothing is loaded ahead of time until [`Self::begin`].
     pub fn new(default_keep_alive_ms: i64, retry_ms: i64) -> Self {
         Self {
-            apps: HashMap::new(),
+            apps: HashMap::default(),
             due: Order::default(),
             wanted: Order::default(),
             default_keep_alive_ms,
@@ -241,9 +246,9 @@ impl<T> WarmSet<T> {
                 .map(|window| Window { from_ms: bounded(window.from_ms), until_ms: bounded(window.until_ms) })
                 .collect(),
             idle_since_ms: decision.idle_since_ms,
-            instances: (decision.instances as usize).min(MOST_INSTANCES),
+            instances: decision.instances.min(MOST_INSTANCES),
             valid_until_ms: decision.valid_until_ms,
-            cold_probability: decision.expected.map(|expected| expected.cold_probability),
+            hit: decision.expected.map(|expected| 1.0 - expected.cold_probability as f32),
         });
         Some(self.reconcile(&key, now_ms))
     }
@@ -301,7 +306,7 @@ impl<T> WarmSet<T> {
 
     /// Instances of the app that are being loaded ahead of time.
     pub fn loading(&self, app: &str) -> usize {
-        self.apps.get(app).map_or(0, |entry| entry.loading)
+        self.apps.get(app).map_or(0, |entry| entry.loading as usize)
     }
 
     /// An invocation got an instance that was loaded for it: from now on it counts as executing.
@@ -386,7 +391,7 @@ impl<T> WarmSet<T> {
     /// Takes out the idle instance that is worth least, to make room; for a load of `app` ahead of time, of `memory_mb`, only
     /// one that is worth less.
     pub fn evict(&mut self, ahead_of: Option<(&str, f64)>, now_ms: i64) -> Option<(Arc<str>, T)> {
-        let than = ahead_of.map(|(app, memory_mb)| self.worth(self.apps.get(app), memory_mb, now_ms));
+        let than = ahead_of.map(|(app, memory_mb)| self.worth(app, memory_mb, now_ms));
         let key = self.ranking.least(than)?;
         self.ranking.evicted(self.apps.get(&key)?.ranked?);
         self.take_idle(&key, now_ms)
@@ -396,7 +401,7 @@ impl<T> WarmSet<T> {
     /// idle).
     pub fn take_fit(&mut self, fit: impl Fn(&T) -> bool, now_ms: i64) -> Option<(Arc<str>, T)> {
         let is_fit = |app: &App<T>| app.idle.first().is_some_and(|idle| fit(&idle.instance));
-        let key = self.ranking.in_order().find(|key| self.apps.get(*key).is_some_and(is_fit))?;
+        let key = self.ranking.in_order().find(|key| self.apps.get(*key).is_some_and(|app| is_fit(app)))?;
         let key = Arc::clone(key);
         self.take_idle(&key, now_ms)
     }
@@ -462,8 +467,8 @@ impl<T> WarmSet<T> {
                 AppView {
                     app: app.to_string(),
                     idle: entry.idle.len(),
-                    busy: entry.busy,
-                    loading: entry.loading,
+                    busy: entry.busy as usize,
+                    loading: entry.loading as usize,
                     decided: plan.is_some(),
                     windows: plan.map_or(default, |plan| plan.windows.clone()),
                     idle_since_ms: entry.idle_since_ms(),
@@ -486,15 +491,16 @@ impl<T> WarmSet<T> {
     }
 
     /// What keeping an instance of an app is worth that is used now.
-    fn worth(&self, entry: Option<&App<T>>, memory_mb: f64, now_ms: i64) -> Worth {
+    fn worth(&self, app: &str, memory_mb: f64, now_ms: i64) -> Worth {
+        let entry = self.apps.get(app);
         let plan = entry.and_then(|entry| entry.valid_plan(now_ms));
-        let load_ms = entry.map_or(0, App::lead_ms);
-        self.ranking.worth(plan.and_then(|plan| plan.cold_probability), load_ms, memory_mb)
+        let load_ms = entry.map_or(0, |entry| entry.lead_ms());
+        self.ranking.worth(plan.and_then(|plan| plan.hit), load_ms, memory_mb)
     }
 
     /// Something of the app is idle from now on.
     fn touch(&mut self, key: &Arc<str>, memory_mb: f64, now_ms: i64) {
-        let worth = self.worth(self.apps.get(key), memory_mb, now_ms);
+        let worth = self.worth(key, memory_mb, now_ms);
         if let Some(entry) = self.apps.get_mut(key) {
             entry.worth = Some(worth);
         }
@@ -519,7 +525,7 @@ impl<T> WarmSet<T> {
         let Some(entry) = self.apps.get_mut(key) else { return Vec::new() };
         let wish = entry.wish(now_ms, self.default_keep_alive_ms);
         let mut unloads = Vec::new();
-        while entry.idle.len() > wish.keep {
+        while entry.idle.len() > wish.keep as usize {
             // The one used longest ago stands first.
             let idle = entry.idle.remove(0);
             self.idle_memory.remove(idle.memory_mb, now_ms);
@@ -530,7 +536,7 @@ impl<T> WarmSet<T> {
         let before = std::mem::replace(&mut entry.ranked, now);
         self.ranking.rank(key, before, now);
         let may_load = !self.held && entry.loadable && now_ms >= entry.no_load_before_ms;
-        let missing = if may_load { wish.have.saturating_sub(entry.idle.len() + entry.loading) } else { 0 };
+        let missing = if may_load { wish.have.saturating_sub(entry.idle.len() as u32 + entry.loading) } else { 0 };
         // A load that failed is tried again within the window.
         let retry_ms = Some(entry.no_load_before_ms).filter(|retry_ms| wish.have > 0 && now_ms < *retry_ms);
         let until_ms = [wish.until_ms, retry_ms].into_iter().flatten().min();
@@ -540,15 +546,15 @@ impl<T> WarmSet<T> {
     }
 
     /// So many more instances of an app are to be loaded ahead of time.
-    fn want(&mut self, key: &Arc<str>, missing: usize, now_ms: i64) {
+    fn want(&mut self, key: &Arc<str>, missing: u32, now_ms: i64) {
         let Some(entry) = self.apps.get_mut(key) else { return };
         if missing == 0 && entry.urgency.is_none() {
             return;
         }
         entry.missing = missing;
         let now = (missing > 0).then(|| {
-            let cold = entry.valid_plan(now_ms).and_then(|plan| plan.cold_probability);
-            Urgency::new(cold.map_or(EVEN, |cold| 1.0 - cold), entry.lead_ms())
+            let hit = entry.valid_plan(now_ms).and_then(|plan| plan.hit);
+            Urgency::new(hit.unwrap_or(EVEN), entry.lead_ms())
         });
         let before = std::mem::replace(&mut entry.urgency, now);
         self.wanted.put(key, before, now);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::order::Order;
 
 /// Chance that an app's next start finds it loaded, where no decision says.
-pub(super) const EVEN: f64 = 0.5;
+pub(super) const EVEN: f32 = 0.5;
 
 /// Apps that have something idle, the one that is worth least first.
 #[derive(Debug, Default)]
@@ -32,8 +32,8 @@ impl Worth {
 
 impl Ranking {
     /// The worth of an app that is used now.
-    pub fn worth(&self, cold_probability: Option<f64>, load_ms: i64, memory_mb: f64) -> Worth {
-        let hit = cold_probability.map_or(EVEN, |cold| 1.0 - cold);
+    pub fn worth(&self, hit: Option<f32>, load_ms: i64, memory_mb: f64) -> Worth {
+        let hit = f64::from(hit.unwrap_or(EVEN));
         Worth::new(self.clock + hit * load_ms.max(1) as f64 / memory_mb.max(1.0))
     }
 

@@ -180,7 +180,7 @@ fn a_decision_for_ever_stays_within_bounds() {
     let mut later = decision(2, 999_000, &[(5, i64::MAX)], u32::MAX);
     later.valid_until_ms = i64::MAX;
     set.decide(&later, true, 999_999);
-    assert_eq!(loads(&mut set, 999_999), MOST_INSTANCES - 1, "one is loaded");
+    assert_eq!(loads(&mut set, 999_999), MOST_INSTANCES as usize - 1, "one is loaded");
 }
 
 #[test]
