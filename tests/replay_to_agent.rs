@@ -14,11 +14,23 @@ fn every_arrival_is_an_invocation_that_is_answered() {
     let agent = Program::start_ready(&[&["agent"], &common[..]].concat());
 
     let trace = trace.to_str().unwrap();
-    let output = run(&["replay", trace, "--speed", "600", "--limit", "300", "--to", "agent", &agent.url]);
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("answers.csv");
+    let played = ["replay", trace, "--speed", "600", "--limit", "300", "--to", "agent", &agent.url];
+    let output = run(&[&played[..], &["--out", out.to_str().unwrap()]].concat());
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     let expected = format!("invoked at {}: 300 answered, 0 failed, 0 without an answer\n", agent.url);
-    assert_eq!(said, format!("300 of 300 invocations {expected}"));
+    let (first, rest) = said.split_at(said.find('\n').unwrap() + 1);
+    assert_eq!(first, format!("300 of 300 invocations {expected}"));
+    let answers = std::fs::read_to_string(&out).unwrap();
+    let lines: Vec<Vec<&str>> = answers.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(lines[0], ["at_ms", "app", "status", "start", "init_ms", "response_ms"]);
+    assert!(lines.len() == 301 && lines[1..].iter().all(|line| line[2] == "200"), "{answers}");
+    let starts = ["cold", "prewarmed", "warm"].map(|name| lines.iter().filter(|line| line[3] == name).count());
+    let [cold, prewarmed, warm] = starts;
+    assert!(rest.starts_with(&format!("{cold} cold, {prewarmed} prewarmed, {warm} warm\n")), "{rest} {starts:?}");
+    assert!(cold + prewarmed > 10 && warm > 100 && cold + prewarmed + warm == 300, "{starts:?}");
 
     let apps = agent.get_json("/apps");
     assert!(apps.as_object().unwrap().len() > 10, "{apps}");

@@ -26,7 +26,7 @@ use super::warm_set::AppView;
 /// The start temperature of the invocation.
 pub const START: &str = "x-pilotlight-start";
 /// How long it waited for its app to be loaded, ms.
-const INIT_MS: &str = "x-pilotlight-init-ms";
+pub const INIT_MS: &str = "x-pilotlight-init-ms";
 /// From arrival to answer, ms.
 const DURATION_MS: &str = "x-pilotlight-duration-ms";
 /// Id of the invocation.

@@ -26,7 +26,7 @@ use crate::shutdown::Shutdown;
 use crate::telemetry::{AgentMetrics, Metrics};
 
 pub use events::Observer;
-pub use gateway::TRIGGER as TRIGGER_HEADER;
+pub use gateway::{INIT_MS as INIT_HEADER, START as START_HEADER, TRIGGER as TRIGGER_HEADER};
 pub use node::{InvokeError, Node, Outcome, Request, Totals};
 
 /// Why an agent can't be built or ended by itself.

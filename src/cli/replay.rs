@@ -1,6 +1,7 @@
 //! `pilotlight replay`
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use crate::bus::{self, Producer};
 use crate::config::Settings;
 use crate::shutdown::{self, Shutdown};
 use crate::simulate::traces::{Placement, Trace};
-use crate::simulate::{Drive, Target};
+use crate::simulate::{Drive, Summary, Target};
 
 use super::{Common, Usage, block_on, open_trace, parse_speed, progress_bar};
 
@@ -22,7 +23,7 @@ use super::{Common, Usage, block_on, open_trace, parse_speed, progress_bar};
 #[command(
     override_usage = "pilotlight replay <DIR> [OPTIONS]",
     after_help = "Examples:\n  pilotlight replay azure2021 --speed 600\n  \
-                        pilotlight replay azure2019 --speed 60 --to agent http://127.0.0.1:7466\n\n\
+                        pilotlight replay azure2019 --speed 60 --to agent http://127.0.0.1:7466 --out answers.csv\n\n\
                         Give `pipeline` and `agent` the same --speed. Invocations that a trace only counts per minute are\n\
                         placed evenly in it. With --to agent, every app is registered with a function that sleeps for as\n\
                         long as the trace says."
@@ -40,6 +41,9 @@ pub(super) struct Options {
     /// Runtime kind of the functions, with --to agent
     #[arg(long, value_name = "KIND", default_value = "sh")]
     runtime: String,
+    /// Write a line for each invocation to a file (CSV), with --to agent
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
     /// End after so many invocations
     #[arg(long, value_name = "COUNT")]
     limit: Option<u64>,
@@ -63,6 +67,9 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
         let bar = progress_bar(total);
         let showing = tokio::spawn(show_progress(bar.clone(), Arc::clone(&played)));
         let result = match words[..] {
+            ["bus"] if options.out.is_some() => {
+                Err(Usage("--out needs --to agent: only who invokes functions gets answers".to_owned()).into())
+            }
             ["bus"] => tokio::task::block_in_place(|| to_bus(&settings, drive, &shutdown)),
             ["agent", url] => to_agent(url, drive, &trace, options, shutdown.clone()).await,
             _ => Err(Usage(format!("--to '{}': expected 'bus', or 'agent' and its URL", words.join(" "))).into()),
@@ -71,7 +78,7 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
         bar.finish_and_clear();
         let summary = result?;
         let cut = if shutdown.is_requested() { " (ended early)" } else { "" };
-        println!("{} of {total} invocations {summary}{cut}", played.load(Ordering::Relaxed));
+        println!("{} of {total} invocations{cut} {summary}", played.load(Ordering::Relaxed));
         Ok(())
     })
 }
@@ -103,9 +110,31 @@ async fn to_agent(
             target.register_sleeper(&function.app, &options.runtime, memory_mb).await?;
         }
     }
+    // Now, so that nothing is lost if it can't be written.
+    let mut out = options.out.as_deref().map(create).transpose()?;
     drive.to_agent(&target, shutdown).await;
-    let (ok, failed, unreachable) = target.counts();
-    Ok(format!("invoked at {url}: {ok} answered, {failed} failed, {unreachable} without an answer"))
+    let answers = target.answers();
+    if let Some(out) = &mut out {
+        answers.iter().try_for_each(|answer| out.serialize(answer))?;
+        out.flush()?;
+    }
+    Ok(in_words(url, &Summary::of(&answers)))
+}
+
+fn create(path: &Path) -> anyhow::Result<csv::Writer<File>> {
+    let file = File::create(path).with_context(|| format!("'{}' can't be written", path.display()))?;
+    Ok(csv::Writer::from_writer(file))
+}
+
+fn in_words(url: &str, summary: &Summary) -> String {
+    let Summary { ok, failed, unreachable, starts: [cold, prewarmed, warm], response_ms, init_ms } = summary;
+    format!(
+        "invoked at {url}: {ok} answered, {failed} failed, {unreachable} without an answer\n\
+         {cold} cold, {prewarmed} prewarmed, {warm} warm\n\
+         response {:.1} ms on average, {:.1} ms at the 99th percentile; \
+         of it waited for the app to be loaded {:.1} ms and {:.1} ms",
+        response_ms.0, response_ms.1, init_ms.0, init_ms.1
+    )
 }
 
 /// Keeps the bar at what was played. Never ends by itself.

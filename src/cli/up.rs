@@ -19,7 +19,7 @@ use crate::server::{self, Site, Table, render};
 use crate::shadow::Shadow;
 use crate::shutdown::{self, Shutdown};
 use crate::simulate::traces::{Placement, Trace};
-use crate::simulate::{Arrival, Drive, Function, Target, Workload};
+use crate::simulate::{Arrival, Drive, Function, Summary, Target, Workload};
 use crate::telemetry::Metrics;
 
 use super::budget::Budget;
@@ -256,9 +256,9 @@ impl<'a> Session<'a> {
 
         let elapsed = self.began.elapsed();
         let (totals, baseline) = (self.node.totals(), self.baseline.totals(now_ms(), speed));
-        let (_, _, unreachable) = target.counts();
+        let unreachable = Summary::of(&target.answers()).unreachable;
         self.running.end().await?;
-        if totals.failed + unreachable > 0 {
+        if totals.failed > 0 || unreachable > 0 {
             eprintln!("{} invocations failed, {unreachable} got no answer", totals.failed);
         }
         match self.options.format {

@@ -6,13 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::http::Uri;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
-use hyper::{Method, Request, StatusCode};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
@@ -20,6 +13,7 @@ use crate::bus::{self, Producer, Record};
 use crate::model::{Invocation, now_ms};
 use crate::shutdown::Shutdown;
 
+use super::target::Target;
 use super::{Arrival, Function};
 
 /// Invocations under way at once; past that, arrivals wait.
@@ -37,19 +31,6 @@ pub enum DriveError {
     /// An event can't be written as JSON.
     #[error("an event can't be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
-    /// The agent's address is none.
-    #[error("'{0}' is no address of an agent: expected http://HOST:PORT")]
-    Url(String),
-    /// The agent refused an app.
-    #[error("the agent at {url} did not take app '{app}': {reason}")]
-    Register {
-        /// The agent.
-        url: String,
-        /// The app.
-        app: String,
-        /// Why not.
-        reason: String,
-    },
 }
 
 /// Arrivals to play.
@@ -62,21 +43,6 @@ pub struct Drive<'a> {
     pub speed: f64,
     /// How many were played so far.
     pub progress: &'a AtomicU64,
-}
-
-/// An agent to invoke functions at.
-#[derive(Clone)]
-pub struct Target {
-    client: Client<HttpConnector, Full<Bytes>>,
-    url: String,
-    counts: Arc<Counts>,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    ok: AtomicU64,
-    failed: AtomicU64,
-    unreachable: AtomicU64,
 }
 
 impl Drive<'_> {
@@ -169,10 +135,10 @@ impl Drive<'_> {
             let function = &self.functions[arrival.function as usize];
             let sleep_ms = (arrival.duration_ms / self.speed * 1000.0).round() / 1000.0;
             let body = json!({ "sleep_ms": sleep_ms }).to_string();
-            let request = target.invocation(function, body);
+            let call = target.call(arrival.at_ms, function, body);
             let target = target.clone();
             tokio::spawn(async move {
-                target.send(request).await;
+                target.make(call).await;
                 drop(turn);
             });
             self.progress.fetch_add(1, Ordering::Relaxed);
@@ -181,101 +147,4 @@ impl Drive<'_> {
         let all = at_once.acquire_many(MOST_AT_ONCE as u32);
         let _ = tokio::time::timeout(LAST_ANSWERS, all).await;
     }
-}
-
-impl Target {
-    /// An agent at `http://HOST:PORT`. Makes no connection yet.
-    pub fn new(url: &str) -> Result<Self, DriveError> {
-        let url = url.trim_end_matches('/').to_owned();
-        let parsed: Uri = url.parse().map_err(|_| DriveError::Url(url.clone()))?;
-        if parsed.scheme_str() != Some("http") || parsed.host().is_none() {
-            return Err(DriveError::Url(url));
-        }
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        Ok(Self { client, url, counts: Arc::default() })
-    }
-
-    /// Registers an app whose functions take `{"sleep_ms": N}`, sleep for so long and answer.
-    pub async fn register_sleeper(&self, app: &str, runtime: &str, memory_mb: f64) -> Result<(), DriveError> {
-        let failed = |reason: String| DriveError::Register { url: self.url.clone(), app: app.to_owned(), reason };
-        let (kind, source) = sleeper(runtime).ok_or_else(|| failed(format!("there is no sleeper for '{runtime}'")))?;
-        let uri = format!("data:{kind};base64,{}", base64_of(source));
-        let body = json!({"runtime": runtime, "memory_mb": memory_mb, "code": {"uri": uri}}).to_string();
-        let request = Request::builder()
-            .method(Method::PUT)
-            .uri(format!("{}/apps/{}", self.url, encode(app)))
-            .body(Full::new(body.into()))
-            .map_err(|error| failed(error.to_string()))?;
-        let response = self.client.request(request).await.map_err(|error| failed(chain(&error)))?;
-        if response.status().is_success() {
-            return Ok(());
-        }
-        let body = response.into_body().collect().await.map_or_else(|_| Bytes::new(), |body| body.to_bytes());
-        Err(failed(String::from_utf8_lossy(&body).into_owned()))
-    }
-
-    /// Invocations answered with a result, answered otherwise, and not answered.
-    pub fn counts(&self) -> (u64, u64, u64) {
-        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        (load(&self.counts.ok), load(&self.counts.failed), load(&self.counts.unreachable))
-    }
-
-    fn invocation(&self, function: &Function, body: String) -> Option<Request<Full<Bytes>>> {
-        let uri = format!("{}/apps/{}/functions/{}", self.url, encode(&function.app), encode(&function.name));
-        let mut request = Request::builder().method(Method::POST).uri(uri);
-        if let Some(trigger) = function.trigger {
-            request = request.header(crate::agent::TRIGGER_HEADER, trigger.name());
-        }
-        request.body(Full::new(body.into())).ok()
-    }
-
-    async fn send(&self, request: Option<Request<Full<Bytes>>>) {
-        let Some(request) = request else { return };
-        let counter = match self.client.request(request).await {
-            Ok(response) => {
-                let status = response.status();
-                // The connection is free for the next one only when the body is read.
-                let _ = response.into_body().collect().await;
-                if status == StatusCode::OK { &self.counts.ok } else { &self.counts.failed }
-            }
-            Err(_) => &self.counts.unreachable,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-fn sleeper(runtime: &str) -> Option<(&'static str, &'static str)> {
-    match runtime {
-        "sh" => Some(("application/x-sh", include_str!("../../runtimes/examples/sleep.sh"))),
-        "python3" => Some(("text/x-python", include_str!("../../runtimes/examples/sleep.py"))),
-        "nodejs" => Some(("text/javascript", include_str!("../../runtimes/examples/sleep.js"))),
-        _ => None,
-    }
-}
-
-fn base64_of(text: &str) -> String {
-    use base64::Engine;
-    base64::engine::general_purpose::STANDARD.encode(text)
-}
-
-/// A path segment: everything but letters, digits and `-._~` as `%XX` (RFC 3986, 2.1).
-fn encode(segment: &str) -> String {
-    segment
-        .bytes()
-        .map(|byte| match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-            other => format!("%{other:02X}"),
-        })
-        .collect()
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -14,13 +14,15 @@ pub mod plot;
 pub mod recording;
 pub mod report;
 mod steps;
+mod target;
 pub mod traces;
 mod workload;
 
 pub use contender::{Contender, OracleKind};
 pub use distribution::Distribution;
-pub use drive::{Drive, DriveError, Target};
+pub use drive::{Drive, DriveError};
 pub use engine::{Outcome, PARTS, Rules, simulate};
+pub use target::{Answer, Summary, Target, TargetError};
 pub use workload::{App, Workload};
 
 use std::sync::Arc;
