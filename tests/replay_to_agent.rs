@@ -25,7 +25,7 @@ fn every_arrival_is_an_invocation_that_is_answered() {
     assert_eq!(first, format!("300 of 300 invocations {expected}"));
     let answers = std::fs::read_to_string(&out).unwrap();
     let lines: Vec<Vec<&str>> = answers.lines().map(|line| line.split(',').collect()).collect();
-    assert_eq!(lines[0], ["at_ms", "app", "status", "start", "init_ms", "response_ms"]);
+    assert_eq!(lines[0], ["at_ms", "app", "status", "start", "init_ms", "sleep_ms", "response_ms"]);
     assert!(lines.len() == 301 && lines[1..].iter().all(|line| line[2] == "200"), "{answers}");
     let starts = ["cold", "prewarmed", "warm"].map(|name| lines.iter().filter(|line| line[3] == name).count());
     let [cold, prewarmed, warm] = starts;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::bus::{self, Producer, Record};
@@ -134,8 +133,7 @@ impl Drive<'_> {
             let Ok(turn) = turn else { break };
             let function = &self.functions[arrival.function as usize];
             let sleep_ms = (arrival.duration_ms / self.speed * 1000.0).round() / 1000.0;
-            let body = json!({ "sleep_ms": sleep_ms }).to_string();
-            let call = target.call(arrival.at_ms, function, body);
+            let call = target.call(arrival.at_ms, function, sleep_ms);
             let target = target.clone();
             tokio::spawn(async move {
                 target.make(call).await;

@@ -57,6 +57,8 @@ pub struct Answer {
     pub start: Option<String>,
     /// How long it waited for its app to be loaded, by the agent, ms.
     pub init_ms: f64,
+    /// How long the function was asked to execute, ms.
+    pub sleep_ms: f64,
     /// From the request to the whole answer, ms.
     pub response_ms: f64,
 }
@@ -65,6 +67,7 @@ pub struct Answer {
 pub(super) struct Call {
     at_ms: i64,
     app: Arc<str>,
+    sleep_ms: f64,
     request: Option<Request<Full<Bytes>>>,
 }
 
@@ -121,17 +124,19 @@ impl Target {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn call(&self, at_ms: i64, function: &Function, body: String) -> Call {
+    /// A call of a function of a sleeper, which is to take `sleep_ms`.
+    pub(super) fn call(&self, at_ms: i64, function: &Function, sleep_ms: f64) -> Call {
+        let body = json!({ "sleep_ms": sleep_ms }).to_string();
         let uri = format!("{}/apps/{}/functions/{}", self.url, encode(&function.app), encode(&function.name));
         let mut request = Request::builder().method(Method::POST).uri(uri);
         if let Some(trigger) = function.trigger {
             request = request.header(TRIGGER_HEADER, trigger.name());
         }
-        Call { at_ms, app: Arc::clone(&function.app), request: request.body(Full::new(body.into())).ok() }
+        Call { at_ms, app: Arc::clone(&function.app), sleep_ms, request: request.body(Full::new(body.into())).ok() }
     }
 
     pub(super) async fn make(&self, call: Call) {
-        let Some(request) = call.request else { return };
+        let Call { at_ms, app, sleep_ms, request: Some(request) } = call else { return };
         let began = Instant::now();
         let (status, start, init_ms) = match self.client.request(request).await {
             Ok(response) => {
@@ -145,7 +150,7 @@ impl Target {
             Err(_) => (0, None, 0.0),
         };
         let response_ms = began.elapsed().as_secs_f64() * 1000.0;
-        self.answers().push(Answer { at_ms: call.at_ms, app: call.app, status, start, init_ms, response_ms });
+        self.answers().push(Answer { at_ms, app, status, start, init_ms, sleep_ms, response_ms });
     }
 }
 

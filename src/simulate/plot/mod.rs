@@ -72,6 +72,28 @@ impl Measure {
     }
 }
 
+/// Lines `(name, [(x, y)])` over one pair of linear axes from 0, such as a figure over time.
+pub fn lines(title: &str, x: &str, y: &str, lines: &[(String, Vec<(f64, f64)>)]) -> Picture {
+    let most = |of: fn(&(f64, f64)) -> f64| lines.iter().flat_map(|(_, points)| points).map(of).fold(0.0, f64::max);
+    let mut chart = Chart::new(title, Axis::linear(x, most(|point| point.0)), Axis::linear(y, most(|point| point.1)));
+    chart.lines = lines
+        .iter()
+        .enumerate()
+        .map(|(i, (name, points))| Line { name: name.clone(), points: points.clone(), look: Look::Own(i) })
+        .collect();
+    chart.picture()
+}
+
+/// Distributions `(name, values)` of what is at least `least`, on a logarithmic axis; y is percent of the values.
+pub fn distributions(title: &str, x: &str, least: f64, of: &[(String, Vec<f64>)]) -> Picture {
+    let most = of.iter().flat_map(|(_, values)| values).copied().fold(least, f64::max);
+    let mut chart = Chart::new(title, Axis::log(x, least, most), Axis::percent("share at most so large"));
+    for (i, (name, values)) in of.iter().enumerate() {
+        chart.add_steps(name, &Distribution::new(values.clone()).steps(), Look::Own(i));
+    }
+    chart.picture()
+}
+
 /// How cold starts are distributed over apps, as in "Serverless in the Wild" (Shahrad et al., ATC 2020, §5): x is cold
 /// starts of an app in percent of its invocations, y percent of apps, one line a policy.
 ///
