@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef};
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, Float64Array};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::error::Result;
-use datafusion::logical_expr::{Accumulator, AggregateUDF, ScalarUDF, Volatility, create_udaf, create_udf};
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, ScalarUDF, Signature, Volatility,
+    create_udf,
+};
 use datafusion::scalar::ScalarValue;
 
 use super::{numbers, of_numbers};
@@ -26,14 +30,43 @@ pub(super) fn cv_of_sums() -> ScalarUDF {
 
 /// `cv(x)`: standard deviation (of the population) over mean; null of fewer than two values, or where the mean is 0.
 pub(super) fn cv() -> AggregateUDF {
-    create_udaf(
-        "cv",
-        vec![DataType::Float64],
-        Arc::new(DataType::Float64),
-        Volatility::Immutable,
-        Arc::new(|_| Ok(Box::new(Moments::default()))),
-        Arc::new(vec![DataType::Float64; 3]),
-    )
+    AggregateUDF::from(Cv { signature: Signature::exact(vec![DataType::Float64], Volatility::Immutable) })
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Cv {
+    signature: Signature,
+}
+
+impl AggregateUDFImpl for Cv {
+    fn name(&self) -> &'static str {
+        "cv"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Float64)
+    }
+
+    fn state_fields(&self, of: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
+        let field = |part: &str| Arc::new(Field::new(format!("{}[{part}]", of.name), DataType::Float64, true));
+        Ok(["n", "mean", "squares"].map(field).into())
+    }
+
+    fn accumulator(&self, _: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        Ok(Box::new(Moments::default()))
+    }
+
+    fn groups_accumulator_supported(&self, arguments: AccumulatorArgs<'_>) -> bool {
+        !arguments.is_distinct
+    }
+
+    fn create_groups_accumulator(&self, _: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
+        Ok(Box::new(Groups::default()))
+    }
 }
 
 fn coefficient(n: f64, mean: f64, variance: f64) -> Option<f64> {
@@ -96,5 +129,120 @@ impl Accumulator for Moments {
             }
         }
         Ok(())
+    }
+}
+
+/// Sums of values of one group less its first one, which keeps their digits and needs no division for each value.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sums {
+    n: f64,
+    first: f64,
+    sum: f64,
+    squares: f64,
+    /// What other accumulators counted.
+    merged: Moments,
+}
+
+impl Sums {
+    fn add(&mut self, value: f64) {
+        if self.n == 0.0 {
+            self.first = value;
+        }
+        let apart = value - self.first;
+        self.n += 1.0;
+        self.sum += apart;
+        self.squares += apart * apart;
+    }
+
+    fn moments(self) -> Moments {
+        let mut moments = self.merged;
+        if self.n > 0.0 {
+            let mean = self.sum / self.n;
+            let squares = (self.squares - mean * self.sum).max(0.0);
+            moments.add(Moments { n: self.n, mean: self.first + mean, squares });
+        }
+        moments
+    }
+}
+
+/// All groups at once.
+#[derive(Debug, Default)]
+struct Groups(Vec<Sums>);
+
+impl Groups {
+    fn emit(&mut self, emit_to: EmitTo) -> Vec<Moments> {
+        emit_to.take_needed(&mut self.0).into_iter().map(Sums::moments).collect()
+    }
+}
+
+/// Whether a row's value is one, and let through.
+fn counts(row: usize, values: &Float64Array, filter: Option<&BooleanArray>) -> bool {
+    values.is_valid(row) && filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row))
+}
+
+impl GroupsAccumulator for Groups {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[usize],
+        filter: Option<&BooleanArray>,
+        count: usize,
+    ) -> Result<()> {
+        self.0.resize(count, Sums::default());
+        for column in values {
+            let values = numbers(column)?;
+            if values.null_count() == 0 && filter.is_none() {
+                for (group, value) in groups.iter().zip(values.values()) {
+                    self.0[*group].add(*value);
+                }
+                continue;
+            }
+            for (row, group) in groups.iter().enumerate().filter(|(row, _)| counts(*row, &values, filter)) {
+                self.0[*group].add(values.value(row));
+            }
+        }
+        Ok(())
+    }
+
+    fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
+        let moments = self.emit(emit_to).into_iter();
+        let values: Float64Array =
+            moments.map(|Moments { n, mean, squares }| coefficient(n, mean, squares / n)).collect();
+        Ok(Arc::new(values))
+    }
+
+    fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
+        let moments = self.emit(emit_to);
+        let column =
+            |of: fn(&Moments) -> f64| -> ArrayRef { Arc::new(Float64Array::from_iter_values(moments.iter().map(of))) };
+        Ok(vec![column(|moments| moments.n), column(|moments| moments.mean), column(|moments| moments.squares)])
+    }
+
+    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        let columns = values.iter().map(numbers).collect::<Result<Vec<_>>>()?;
+        let rows = || columns.iter().flat_map(|values| (0..values.len()).map(move |row| (row, values)));
+        let column = |of: &dyn Fn(f64) -> f64| -> ArrayRef {
+            let of = |(row, values): (usize, &Float64Array)| {
+                if counts(row, values, filter) { of(values.value(row)) } else { 0.0 }
+            };
+            Arc::new(Float64Array::from_iter_values(rows().map(of)))
+        };
+        Ok(vec![column(&|_| 1.0), column(&|value| value), column(&|_| 0.0)])
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], count: usize) -> Result<()> {
+        self.0.resize(count, Sums::default());
+        let columns = states.iter().map(numbers).collect::<Result<Vec<_>>>()?;
+        if let [n, mean, squares] = &columns[..] {
+            for (row, group) in groups.iter().enumerate() {
+                let other = Moments { n: n.value(row), mean: mean.value(row), squares: squares.value(row) };
+                self.0[*group].merged.add(other);
+            }
+        }
+        Ok(())
+    }
+
+    fn size(&self) -> usize {
+        size_of::<Self>() + self.0.capacity() * size_of::<Sums>()
     }
 }
