@@ -1,13 +1,12 @@
 //! Unspecialised runtimes that wait, started and without code, for an app that needs one at once.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use crate::config::RuntimeKind;
 
-use super::backend::process::Runtime;
+use super::backend::Runtime;
 use super::budget::Place;
 use super::warm_set::IdleMemory;
 
@@ -20,7 +19,6 @@ pub(super) type Stem = (Runtime, Place);
 /// The pools, one a runtime kind.
 pub(super) struct Pools {
     kinds: BTreeMap<String, Pool>,
-    shims: PathBuf,
     idle_memory: IdleMemory,
 }
 
@@ -59,7 +57,7 @@ impl Pool {
 }
 
 impl Pools {
-    pub fn new(kinds: &BTreeMap<String, RuntimeKind>, shims: PathBuf) -> Self {
+    pub fn new(kinds: &BTreeMap<String, RuntimeKind>) -> Self {
         let pool = |kind: &RuntimeKind| Pool {
             kind: kind.clone(),
             waiting: Vec::new(),
@@ -68,12 +66,7 @@ impl Pools {
             no_start_before_ms: 0,
         };
         let kinds = kinds.iter().map(|(name, kind)| (name.clone(), pool(kind))).collect();
-        Self { kinds, shims, idle_memory: IdleMemory::default() }
-    }
-
-    /// How to start a runtime of a kind: the kind and the folder of the shims.
-    pub fn recipe(&self, name: &str) -> Option<(RuntimeKind, &Path)> {
-        self.kinds.get(name).map(|pool| (pool.kind.clone(), self.shims.as_path()))
+        Self { kinds, idle_memory: IdleMemory::default() }
     }
 
     /// Takes one that waits.

@@ -4,7 +4,6 @@ mod invoke;
 mod totals;
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,7 +16,7 @@ use crate::model::{Code, Decision, Version, now_ms};
 use crate::telemetry::AgentMetrics;
 
 use super::backend::action::Init;
-use super::backend::process::{Runtime, StartError};
+use super::backend::{Backends, Runtime};
 use super::budget::{Budget, Place};
 use super::events::Events;
 use super::journal::{self, Journal};
@@ -50,6 +49,7 @@ struct Inner {
     clock: Clock,
     warm: Mutex<Warm>,
     pools: Mutex<Pools>,
+    backends: Backends,
     cache: CodeCache,
     registry: Registry,
     events: Events,
@@ -104,7 +104,7 @@ impl Node {
     pub(super) fn new(
         settings: &config::Agent,
         speed: f64,
-        shims: PathBuf,
+        backends: Backends,
         cache: CodeCache,
         registry: Registry,
         events: Events,
@@ -122,7 +122,8 @@ impl Node {
             speed,
             clock: Clock { began_ms: now_ms(), began: Instant::now() },
             warm: Mutex::new(warm),
-            pools: Mutex::new(Pools::new(&settings.runtimes, shims)),
+            pools: Mutex::new(Pools::new(&settings.runtimes)),
+            backends,
             cache,
             registry,
             events,
@@ -217,7 +218,7 @@ impl Node {
                 }
             }
         };
-        tokio::join!(prefetching, timing);
+        tokio::join!(prefetching, timing, self.0.backends.prepare());
     }
 
     /// Takes no more invocations, lets those that execute finish for a moment, ends every runtime.
@@ -230,6 +231,7 @@ impl Node {
         let idle = self.warm().set.drain();
         drop(idle);
         self.pools().clear();
+        self.0.backends.close().await;
         let node = self.clone();
         let _ = tokio::task::spawn_blocking(move || node.0.events.finish()).await;
     }
@@ -299,7 +301,7 @@ impl Node {
     fn bury(&self) {
         let now_ms = self.now_ms();
         for name in self.pools().bury(now_ms) {
-            let hint = self.0.settings.runtimes.get(&name).map(|kind| kind.command.join(" ")).unwrap_or_default();
+            let hint = self.0.settings.runtimes.get(&name).map(config::RuntimeKind::origin).unwrap_or_default();
             info!(
                 "a waiting runtime '{name}' ended by itself: is what '{hint}' needs installed? --log debug shows its words"
             );
@@ -324,7 +326,7 @@ impl Node {
                     node.pools().not_started(&name, node.now_ms());
                     return;
                 };
-                match node.start(&name).await {
+                match node.0.backends.start(&name, memory_mb).await {
                     Ok(runtime) => node.pools().started(&name, (runtime, place), node.now_ms()),
                     Err(error) => {
                         if node.pools().not_started(&name, node.now_ms()) {
@@ -376,7 +378,9 @@ impl Node {
         let stem = async {
             match stem {
                 Ok(stem) => Ok(stem),
-                Err(place) => self.start(&spec.runtime).await.map(|runtime| (runtime, place)),
+                Err(place) => {
+                    self.0.backends.start(&spec.runtime, spec.memory_mb).await.map(|runtime| (runtime, place))
+                }
             }
         };
         let (code, stem) = tokio::join!(code, stem);
@@ -385,17 +389,10 @@ impl Node {
             .map_err(|source| InvokeError::Code { app: app.to_owned(), source })?;
         let (mut runtime, place) = stem.map_err(|source| InvokeError::Start { app: app.to_owned(), source })?;
         let init = Init { name: app, main: &spec.main, code: &code };
-        runtime.client.init(&init, limit).await.map_err(|source| InvokeError::Init { app: app.to_owned(), source })?;
+        let specialised = runtime.specialise(&init, spec.memory_mb, limit).await;
+        specialised.map_err(|source| InvokeError::Init { app: app.to_owned(), source })?;
         self.0.metrics.load_seconds.observe(began.elapsed().as_secs_f64());
         Ok(Instance { runtime, spec, _place: place })
-    }
-
-    async fn start(&self, name: &str) -> Result<Runtime, StartError> {
-        let recipe = self.pools().recipe(name).map(|(kind, shims)| (kind, shims.to_owned()));
-        match recipe {
-            Some((kind, shims)) => Runtime::start(name, &kind, &shims).await,
-            None => Err(StartError::unknown(name)),
-        }
     }
 
     /// A place for one more runtime, made by ending idle ones if need be. For an app that is loaded `ahead` of time only those
