@@ -56,3 +56,36 @@ impl Docker {
         ensure(sane, "agent.docker.cpus", self.cpus, "0, or a number from 0.01 on")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Settings;
+
+    #[test]
+    fn says_what_cannot_be() {
+        let load = |flags: &[(&str, &str)]| {
+            let flags: Vec<_> = flags.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+            Settings::load(Some("/dev/null".as_ref()), &flags).map_err(|error| error.to_string())
+        };
+        let image = ("agent.runtimes.python3.image", "python");
+        let settings = load(&[image, ("agent.docker.network", "functions"), ("agent.docker.cpus", "0.5")]).unwrap();
+        assert_eq!(settings.agent.runtimes["python3"].origin(), "python", "its command is not used");
+        assert!(settings.agent.runtimes["python3"].read_only_root);
+        for (key, value, text) in [
+            ("agent.docker.host", "tcp://engine:2375", "unix:///PATH"),
+            ("agent.docker.network", "host", "not supported"),
+            ("agent.docker.network", "container:x", "not supported"),
+            ("agent.docker.cpus", "-1", "0, or a number from 0.01 on"),
+            ("agent.process.memory_limit", "0.5", "0, or a number from 1 on"),
+            ("agent.process.files", "10", "0, or a number from 64 on"),
+            ("agent.runtimes.python3.memory_mb", "4", "at least 6 MB"),
+            ("agent.runtimes.python3.image", "", "the name of an image"),
+            ("agent.runtimes.ruby.pool", "1", "memory_mb"),
+        ] {
+            let error = load(&[image, (key, value)]).unwrap_err();
+            assert!(error.contains(key.rsplit_once('.').unwrap().0) && error.contains(text), "{key}: {error}");
+        }
+        let error = load(&[("agent.runtimes.ruby", "{ pool = 1, memory_mb = 8.0 }")]).unwrap_err();
+        assert!(error.contains("agent.runtimes.ruby.command") && error.contains("or an image"), "{error}");
+    }
+}
