@@ -61,7 +61,9 @@ fn what_functions_do_wrong_stays_theirs() {
             def exits(args): sys.exit(3)\n\
             def nothing(args): return 7\n\
             def dies(args): os._exit(9)\n\
-            def environment(args): return dict(os.environ)\n";
+            def environment(args): return dict(os.environ)\n\
+            def allocates(args): return {'bytes': len(b'x' * (1 << 30))}\n\
+            def opens(args): return {'files': len([open('/dev/null') for _ in range(2000)])}\n";
         agent.register("py", "python3", code);
         let call = |function: &str| {
             let url = format!("{}/apps/py/functions/{function}", agent.url);
@@ -73,7 +75,15 @@ fn what_functions_do_wrong_stays_theirs() {
             (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
         };
         assert_eq!(call("main"), (200, "{\"ok\": true}".to_owned()));
-        for (function, text) in [("raises", "boom"), ("exits", "error"), ("nothing", "error"), ("dies", "went away")] {
+        for (function, text) in [
+            ("raises", "boom"),
+            ("exits", "error"),
+            ("nothing", "error"),
+            ("dies", "went away"),
+            // 1 GB, where 64 MB are declared.
+            ("allocates", "MemoryError"),
+            ("opens", "Too many open files"),
+        ] {
             let (status, body) = call(function);
             assert!(status == 502 && body.contains(text), "{function}: {status} {body}");
             assert_eq!(call("main").0, 200, "after {function}");

@@ -1,7 +1,8 @@
 """Runtime shim for functions written in Python.
 
 Speaks the OpenWhisk action runtime protocol (POST /init, then any number of POST /run) as HTTP/1.1
-over one connection that, as under inetd, is already open on descriptor 0 when the shim starts.
+over one connection that, as under inetd, is already open on descriptor 0 when the shim starts. In a container
+there is no such thing: with --listen PORT it is the first connection to that port.
 Requests follow one another, nothing is pipelined, and end of file means: exit.
 
 Every import delays each cold start: HTTP is read by hand, and what is rarely needed is imported when it is.
@@ -132,6 +133,17 @@ def end_logs():
             pass
 
 
+def accept(port):
+    """Puts the first connection to a port on descriptor 0."""
+    import socket
+
+    with socket.create_server(("", port), backlog=1) as server:
+        connection, _ = server.accept()
+    with connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        os.dup2(connection.fileno(), 0)
+
+
 def take_connection():
     """Moves the connection from descriptor 0 to where neither the code nor its child processes meet it."""
     descriptor = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 100)
@@ -193,6 +205,8 @@ def serve(reader, writer):
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["--listen"]:
+        accept(int(sys.argv[2]))
     connection = take_connection()
     # A log line should be out at once, in case the function is killed, and none should fail for its characters.
     for stream in (sys.stdout, sys.stderr):

@@ -1,7 +1,7 @@
 //! Step 6: decisions → warm runtimes, which execute functions.
 //!
 //! [`feed`] reads the decisions, [`warm_set`] knows what should be loaded and when, [`node`] carries it out with the
-//! [`pool`] of unspecialised runtimes, the code from [`prefetch`] and the processes of [`backend`]; [`gateway`] is the
+//! [`pool`] of unspecialised runtimes, the code from [`prefetch`] and the processes or containers of [`backend`]; [`gateway`] is the
 //! door for callers, [`events`] closes the loop by publishing each finished execution.
 
 pub mod backend;
@@ -67,12 +67,13 @@ impl Agent {
         let folder = cache_folder(&settings.agent.cache);
         let unusable = |source| Error::Cache { path: folder.display().to_string(), source };
         let shims = shims::write(&folder).map_err(unusable)?;
+        let backends = backend::Backends::new(&settings.agent, shims);
         let cache = prefetch::CodeCache::open(&folder.join("code")).map_err(unusable)?;
         let registry = registry::Registry::load(&settings.agent.apps)?;
         let producer = bus::Producer::open(&settings.kafka, "publishing invocation events")?;
         let metrics = AgentMetrics::register(metrics);
         let events = events::Events::new(producer, &settings.topics.invocations, metrics.clone(), observer);
-        let node = Node::new(&settings.agent, speed, shims, cache, registry, events, metrics);
+        let node = Node::new(&settings.agent, speed, backends, cache, registry, events, metrics);
         Ok(Self { settings: settings.clone(), node })
     }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
-use super::{Error, Millis, ensure};
+use super::{Docker, Error, Millis, Process, ensure};
 
 /// The invoker-fleet agent.
 #[derive(Debug, Clone, Deserialize)]
@@ -47,6 +47,10 @@ pub struct Agent {
     pub max_loading: usize,
     /// How likely the pool of a kind is to have what is wanted while it is refilled.
     pub pool_quantile: f64,
+    /// Limits of runtimes that are processes.
+    pub process: Process,
+    /// The engine of runtimes that are containers.
+    pub docker: Docker,
     /// Runtime kinds by name.
     pub runtimes: BTreeMap<String, RuntimeKind>,
 }
@@ -65,8 +69,14 @@ pub enum Isolation {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RuntimeKind {
-    /// Program and arguments; `{shims}` is the folder of the bundled shims.
+    /// Program and arguments; `{shims}` is the folder of the bundled shims. Not used where there is an image.
+    #[serde(default)]
     pub command: Vec<String>,
+    /// Image whose containers are the runtimes; none: they are processes.
+    pub image: Option<String>,
+    /// Whether functions in a container can write nowhere but to `/tmp`.
+    #[serde(default = "yes")]
+    pub read_only_root: bool,
     /// How many wait unspecialised at least.
     pub pool: usize,
     /// How many do at most; without it always as many as at least.
@@ -75,10 +85,39 @@ pub struct RuntimeKind {
     pub memory_mb: f64,
 }
 
+fn yes() -> bool {
+    true
+}
+
+/// The least memory that engines give to a container, MB.
+const LEAST_CONTAINER_MB: f64 = 6.0;
+
 impl RuntimeKind {
+    /// What its runtimes are started from, for people.
+    pub fn origin(&self) -> String {
+        self.image.clone().unwrap_or_else(|| self.command.join(" "))
+    }
+
     /// How many wait unspecialised at most.
     pub fn ceiling(&self) -> usize {
         self.pool_max.unwrap_or(self.pool)
+    }
+
+    fn check(&self, key: &str) -> Result<(), Error> {
+        let (least_mb, expected) = match &self.image {
+            Some(image) => {
+                ensure(!image.trim().is_empty(), &format!("{key}.image"), "empty", "the name of an image")?;
+                (LEAST_CONTAINER_MB, "at least 6 MB, the least that engines give to a container")
+            }
+            None => {
+                let found = !self.command.is_empty();
+                ensure(found, &format!("{key}.command"), "empty", "a program and its arguments, or an image instead")?;
+                (0.0, "a number of MB")
+            }
+        };
+        let sane = self.memory_mb.is_finite() && self.memory_mb >= least_mb;
+        ensure(sane, &format!("{key}.memory_mb"), self.memory_mb, expected)?;
+        ensure(self.ceiling() >= self.pool, &format!("{key}.pool_max"), self.ceiling(), "no less than its pool")
     }
 }
 
@@ -89,13 +128,10 @@ impl Agent {
         let quantile = self.pool_quantile;
         ensure((0.0..1.0).contains(&quantile), "agent.pool_quantile", quantile, "a number from 0 to less than 1")?;
         for (name, kind) in &self.runtimes {
-            let key = format!("agent.runtimes.{name}");
-            ensure(!kind.command.is_empty(), &format!("{key}.command"), "empty", "a program and its arguments")?;
-            let sane = kind.memory_mb.is_finite() && kind.memory_mb >= 0.0;
-            ensure(sane, &format!("{key}.memory_mb"), kind.memory_mb, "a number of MB")?;
-            let pool = kind.pool;
-            ensure(kind.ceiling() >= pool, &format!("{key}.pool_max"), kind.ceiling(), "no less than its pool")?;
+            kind.check(&format!("agent.runtimes.{name}"))?;
         }
+        self.process.check()?;
+        self.docker.check()?;
         let pooled_mb: f64 = self.runtimes.values().map(|kind| kind.pool as f64 * kind.memory_mb.ceil()).sum();
         let found = format!("{} MB, and the pools take {pooled_mb} MB", self.memory_mb());
         ensure(pooled_mb < f64::from(self.memory_mb()), "agent.memory_mb", found, "more than the pools take")?;

@@ -2,6 +2,7 @@
 //! every key with its unit and its default, and is what unknown keys are checked against.
 
 mod agent;
+mod backends;
 mod checkpoint;
 mod duration;
 mod history;
@@ -20,6 +21,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 pub use agent::{Agent, Isolation, RuntimeKind};
+pub use backends::{Docker, Process};
 pub use checkpoint::Checkpoint;
 pub use duration::{Millis, parse_ms, show_ms};
 pub use history::History;

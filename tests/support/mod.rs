@@ -3,6 +3,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "tests say what they expect")]
 
 pub mod checkpoints;
+pub mod docker;
 pub mod kafka;
 pub mod program;
 pub mod s3;

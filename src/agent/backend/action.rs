@@ -1,25 +1,37 @@
 //! The client side of the OpenWhisk action-runtime protocol: `POST /init` with the code, then `POST /run` with the
 //! arguments of each invocation (openwhisk/docs/actions-new.md), as HTTP/1.1 over one connection.
 
+use std::io;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::SendRequest;
-use hyper::{Request, StatusCode, header};
+use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
 /// Largest answer, bytes.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
+/// Opens connections to a runtime that listens on a port.
+#[async_trait]
+pub trait Dial: Send + Sync {
+    /// A new connection, trying until the runtime listens or `limit` is over.
+    async fn dial(&self, limit: Duration) -> io::Result<TcpStream>;
+}
+
 /// A connection to a runtime.
 pub struct ActionClient {
     sender: SendRequest<Full<Bytes>>,
+    /// For another connection, should the runtime close one that was idle.
+    dial: Option<Box<dyn Dial>>,
 }
 
 /// What is to be loaded.
@@ -63,6 +75,9 @@ pub enum Error {
     /// The code could not be loaded.
     #[error("{0}")]
     Refused(String),
+    /// It could not be limited, or woken up.
+    #[error("the runtime can't be made ready: {0}")]
+    Unfit(String),
     /// No answer in time.
     #[error("no answer within {} ms", limit.as_millis())]
     Timeout {
@@ -79,18 +94,19 @@ pub enum Error {
 
 impl ActionClient {
     /// Speaks over `stream` from now on. Must be called within a tokio runtime.
-    pub async fn connect(stream: UnixStream) -> Result<Self, Error> {
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| Error::Gone(error.to_string()))?;
-        // Ends by itself when either side closes.
-        tokio::spawn(connection);
-        Ok(Self { sender })
+    pub async fn connect(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Self, Error> {
+        Ok(Self { sender: handshake(stream).await?, dial: None })
     }
 
-    /// Whether the other side has closed the connection.
-    pub fn is_closed(&self) -> bool {
-        self.sender.is_closed()
+    /// Speaks over connections to a port, the first of which is opened now, within `limit`.
+    pub async fn dial(dial: Box<dyn Dial>, limit: Duration) -> Result<Self, Error> {
+        let stream = dial.dial(limit).await.map_err(|error| Error::Gone(error.to_string()))?;
+        Ok(Self { sender: handshake(stream).await?, dial: Some(dial) })
+    }
+
+    /// Whether the other side has closed a connection that can't be opened anew.
+    pub fn is_lost(&self) -> bool {
+        self.dial.is_none() && self.sender.is_closed()
     }
 
     /// Loads code into a runtime that has none yet.
@@ -142,8 +158,7 @@ impl ActionClient {
                 .header(header::CONTENT_TYPE, "application/json")
                 .body(Full::new(body))
                 .map_err(|error| Error::Gone(error.to_string()))?;
-            self.sender.ready().await.map_err(classify)?;
-            let response = self.sender.send_request(request).await.map_err(classify)?;
+            let response = self.send(request, limit).await?;
             let status = response.status();
             let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES)
                 .collect()
@@ -153,6 +168,31 @@ impl ActionClient {
         };
         tokio::time::timeout(limit, exchange).await.map_err(|_| Error::Timeout { limit })?
     }
+
+    /// Sends a request, over a new connection where the old one was closed before anything of it was sent.
+    async fn send(&mut self, request: Request<Full<Bytes>>, limit: Duration) -> Result<Response<Incoming>, Error> {
+        // What was closed is found out when sending.
+        let _ = self.sender.ready().await;
+        let mut failed = match self.sender.try_send_request(request).await {
+            Ok(response) => return Ok(response),
+            Err(failed) => failed,
+        };
+        let (Some(request), Some(dial)) = (failed.take_message(), &self.dial) else {
+            return Err(classify(failed.into_error()));
+        };
+        let stream = dial.dial(limit).await.map_err(|error| Error::Gone(error.to_string()))?;
+        self.sender = handshake(stream).await?;
+        self.sender.send_request(request).await.map_err(classify)
+    }
+}
+
+async fn handshake(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<SendRequest<Full<Bytes>>, Error> {
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(classify)?;
+    // Ends by itself when either side closes.
+    tokio::spawn(connection);
+    Ok(sender)
 }
 
 fn classify(error: hyper::Error) -> Error {
@@ -173,5 +213,51 @@ fn error_text(body: &[u8]) -> String {
     match text.char_indices().nth(MAX_ERROR_TEXT) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    struct Local(std::net::SocketAddr);
+
+    #[async_trait]
+    impl Dial for Local {
+        async fn dial(&self, _limit: Duration) -> io::Result<TcpStream> {
+            TcpStream::connect(self.0).await
+        }
+    }
+
+    /// As Node.js does with a connection that is idle for 5 s.
+    #[tokio::test]
+    async fn a_connection_that_was_closed_while_idle_is_opened_anew() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            for _ in 0..3 {
+                let (mut connection, _) = listener.accept().await.unwrap();
+                let mut read = Vec::new();
+                while !read.ends_with(b"}}") {
+                    assert_ne!(connection.read_buf(&mut read).await.unwrap(), 0);
+                }
+                connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{\"ok\":true}").await.unwrap();
+            }
+        });
+        let limit = Duration::from_secs(60);
+        let mut client = ActionClient::dial(Box::new(Local(address)), limit).await.unwrap();
+        let init = Init { name: "a", main: "main", code: b"" };
+        for _ in 0..3 {
+            client.init(&init, limit).await.unwrap();
+            while !client.sender.is_closed() {
+                tokio::task::yield_now().await;
+            }
+            assert!(!client.is_lost());
+        }
+        server.await.unwrap();
+        assert!(matches!(client.init(&init, limit).await, Err(Error::Gone(_))), "nobody listens any more");
     }
 }

@@ -2,52 +2,47 @@
 //! input, as under inetd: there is no port or path that anyone else could reach, nothing to clean up, and a process
 //! whose agent dies reads end-of-file.
 
+use std::collections::BTreeMap;
+use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Stdio;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use async_trait::async_trait;
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process_group, prlimit};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tracing::debug;
 
-use crate::config::RuntimeKind;
+use crate::config::{self, RuntimeKind};
 
 use super::action::ActionClient;
+use super::{Backend, Life, Runtime, StartError};
 
-/// Why a runtime can't be started.
-#[derive(Debug, thiserror::Error)]
-#[error("runtime '{kind}' can't be started with '{program}': {source}; see [agent.runtimes.{kind}]")]
-pub struct StartError {
-    kind: String,
-    program: String,
-    source: std::io::Error,
+/// Bytes of a MB.
+const MB: f64 = (1 << 20) as f64;
+
+/// Starts runtimes as processes.
+pub struct Processes {
+    limits: config::Process,
+    kinds: BTreeMap<String, RuntimeKind>,
+    shims: PathBuf,
 }
 
-impl StartError {
-    /// There is no such kind.
-    pub fn unknown(kind: &str) -> Self {
-        Self { kind: kind.to_owned(), program: String::new(), source: std::io::ErrorKind::NotFound.into() }
+impl Processes {
+    /// Of these kinds, with the bundled shims in a folder.
+    pub fn new(limits: config::Process, kinds: BTreeMap<String, RuntimeKind>, shims: PathBuf) -> Self {
+        Self { limits, kinds, shims }
     }
-}
 
-/// A runtime: a process group and the connection to it. Dropping it ends the whole group.
-pub struct Runtime {
-    /// Speaks to it.
-    pub client: ActionClient,
-    child: Child,
-}
-
-impl Runtime {
-    /// Starts an unspecialised runtime of a kind. It sees nothing of the agent's environment but the search path.
-    pub async fn start(name: &str, kind: &RuntimeKind, shims: &Path) -> Result<Self, StartError> {
-        let shims = shims.to_string_lossy();
+    /// Starts a process group that sees nothing of the agent's environment but the search path.
+    async fn start(&self, name: &str, kind: &RuntimeKind) -> io::Result<Runtime> {
+        let shims = self.shims.to_string_lossy();
         let words: Vec<String> = kind.command.iter().map(|word| word.replace("{shims}", &shims)).collect();
-        let failed = |source| StartError { kind: name.to_owned(), program: kind.command.join(" "), source };
-        let (program, arguments) = words.split_first().ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
-        ours.set_nonblocking(true).map_err(failed)?;
+        let (program, arguments) = words.split_first().ok_or(io::ErrorKind::NotFound)?;
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
         let mut command = Command::new(program);
         command
             .args(arguments)
@@ -59,32 +54,81 @@ impl Runtime {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
-        let mut child = command.spawn().map_err(failed)?;
+        let mut child = command.spawn()?;
         if let Some(stdout) = child.stdout.take() {
             tokio::spawn(pass_on(stdout, name.to_owned()));
         }
         if let Some(stderr) = child.stderr.take() {
             tokio::spawn(pass_on(stderr, name.to_owned()));
         }
-        let stream = UnixStream::from_std(ours).map_err(failed)?;
-        let client = ActionClient::connect(stream).await.map_err(|error| failed(std::io::Error::other(error)))?;
-        Ok(Self { client, child })
-    }
-
-    /// Whether the process has ended by itself, or closed the connection, which comes to the same.
-    pub fn has_died(&self) -> bool {
-        self.client.is_closed()
+        let group = Group { child, memory_limit: self.limits.memory_limit };
+        group.limit(Resource::Core, 0)?;
+        if self.limits.files > 0 {
+            group.limit(Resource::Nofile, self.limits.files)?;
+        }
+        let stream = UnixStream::from_std(ours)?;
+        let client = ActionClient::connect(stream).await.map_err(io::Error::other)?;
+        Ok(Runtime::new(client, Box::new(group)))
     }
 }
 
-impl Drop for Runtime {
+#[async_trait]
+impl Backend for Processes {
+    async fn start(&self, name: &str, _memory_mb: f64) -> Result<Runtime, StartError> {
+        let kind = self.kinds.get(name).ok_or_else(|| StartError::unknown(name))?;
+        self.start(name, kind).await.map_err(|source| StartError::new(name, &kind.origin(), source))
+    }
+}
+
+/// A process group, by its leader. Dropped, it is killed as a whole.
+struct Group {
+    child: Child,
+    /// Multiple of the declared memory; 0: no limit.
+    memory_limit: f64,
+}
+
+impl Group {
+    /// While the process has not been waited for, its id can't belong to anybody else.
+    fn leader(&self) -> Option<Pid> {
+        self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
+    }
+
+    /// Lowers a limit of the leader and of all that it starts from now on; never raises one.
+    fn limit(&self, resource: Resource, most: u64) -> io::Result<()> {
+        let Some(leader) = self.leader() else { return Ok(()) };
+        let ours = getrlimit(resource).maximum;
+        let most = Some(ours.map_or(most, |ours| ours.min(most)));
+        prlimit(Some(leader), resource, Rlimit { current: most, maximum: most })?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Life for Group {
+    /// Limits what each process may allocate. What the runtime takes without any code counts besides: interpreters set
+    /// aside far more than they use.
+    async fn allow(&self, memory_mb: f64) -> io::Result<()> {
+        let Some(leader) = self.leader().filter(|_| self.memory_limit > 0.0) else { return Ok(()) };
+        let own = allocated_bytes(leader)?;
+        self.limit(Resource::Data, own.saturating_add((self.memory_limit * memory_mb * MB) as u64))
+    }
+}
+
+impl Drop for Group {
     fn drop(&mut self) {
-        // While the process has not been waited for, its id can't belong to anybody else.
-        let id = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        if let Some(group) = id {
-            let _ = kill_process_group(group, Signal::KILL);
+        if let Some(leader) = self.leader() {
+            let _ = kill_process_group(leader, Signal::KILL);
         }
     }
+}
+
+/// What a process has allocated as `RLIMIT_DATA` counts it, bytes: proc(5), `VmData`.
+fn allocated_bytes(process: Pid) -> io::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.as_raw_pid()))?;
+    let field = status.lines().find_map(|line| line.strip_prefix("VmData:"));
+    let kb = field.and_then(|text| text.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    // A process that has ended has no memory, and what is wrong with it shows when it is spoken to.
+    Ok(kb.unwrap_or(0) * 1024)
 }
 
 /// Passes a function's output on to the log, in pieces of bounded size.

@@ -8,8 +8,8 @@ use hyper::body::Bytes;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
+use crate::agent::backend::StartError;
 use crate::agent::backend::action::{self, Run};
-use crate::agent::backend::process::StartError;
 use crate::agent::registry::AppSpec;
 use crate::agent::{journal, prefetch};
 use crate::config::Isolation;
@@ -248,7 +248,7 @@ impl Node {
             deadline_ms: self.now_ms() + limit.as_millis() as i64,
             value: &request.arguments,
         };
-        let result = instance.runtime.client.run(&run, limit).await;
+        let result = instance.runtime.run(&run, limit).await;
         let now_ms = self.now_ms();
         let ended = match &result {
             Ok(answer) if answer.ok => "ok".to_owned(),

@@ -4,7 +4,6 @@ mod invoke;
 mod totals;
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,7 +16,7 @@ use crate::model::{Code, Decision, Version, now_ms};
 use crate::telemetry::AgentMetrics;
 
 use super::backend::action::Init;
-use super::backend::process::{Runtime, StartError};
+use super::backend::{Backends, Runtime};
 use super::budget::{Budget, Place};
 use super::events::Events;
 use super::journal::{self, Journal};
@@ -51,6 +50,7 @@ struct Inner {
     clock: Clock,
     warm: Mutex<Warm>,
     pools: Mutex<Pools>,
+    backends: Backends,
     cache: CodeCache,
     registry: Registry,
     events: Events,
@@ -108,7 +108,7 @@ impl Node {
     pub(super) fn new(
         settings: &config::Agent,
         speed: f64,
-        shims: PathBuf,
+        backends: Backends,
         cache: CodeCache,
         registry: Registry,
         events: Events,
@@ -127,7 +127,8 @@ impl Node {
             speed,
             clock: Clock { began_ms: now_ms(), began: Instant::now() },
             warm: Mutex::new(warm),
-            pools: Mutex::new(Pools::new(&settings.runtimes, shims, settings.pool_quantile, hour_ms)),
+            pools: Mutex::new(Pools::new(&settings.runtimes, settings.pool_quantile, hour_ms)),
+            backends,
             cache,
             registry,
             events,
@@ -231,7 +232,7 @@ impl Node {
                 }
             }
         };
-        tokio::join!(prefetching, timing);
+        tokio::join!(prefetching, timing, self.0.backends.prepare());
     }
 
     /// Takes no more invocations, lets those that execute finish for a moment, ends every runtime.
@@ -244,6 +245,7 @@ impl Node {
         let idle = self.warm().set.drain();
         drop(idle);
         self.pools().clear();
+        self.0.backends.close().await;
         let node = self.clone();
         let _ = tokio::task::spawn_blocking(move || node.0.events.finish()).await;
     }
@@ -317,7 +319,7 @@ impl Node {
     fn bury(&self) {
         let now_ms = self.now_ms();
         for name in self.pools().bury(now_ms) {
-            let hint = self.0.settings.runtimes.get(&name).map(|kind| kind.command.join(" ")).unwrap_or_default();
+            let hint = self.0.settings.runtimes.get(&name).map(config::RuntimeKind::origin).unwrap_or_default();
             info!(
                 "a waiting runtime '{name}' ended by itself: is what '{hint}' needs installed? --log debug shows its words"
             );
@@ -343,7 +345,7 @@ impl Node {
                     return;
                 };
                 let began = Instant::now();
-                match node.start(&name).await {
+                match node.0.backends.start(&name, memory_mb).await {
                     Ok(runtime) => {
                         let took_ms = began.elapsed().as_millis() as i64;
                         node.pools().started(&name, (runtime, place), took_ms, node.now_ms());
@@ -403,7 +405,9 @@ impl Node {
         let stem = async {
             match stem {
                 Ok(stem) => Ok(stem),
-                Err(place) => self.start(&spec.runtime).await.map(|runtime| (runtime, place)),
+                Err(place) => {
+                    self.0.backends.start(&spec.runtime, spec.memory_mb).await.map(|runtime| (runtime, place))
+                }
             }
         };
         let (code, stem) = tokio::join!(self.code(app, &spec), stem);
@@ -428,15 +432,8 @@ impl Node {
     async fn init(&self, app: &str, runtime: &mut Runtime, spec: &AppSpec, code: &[u8]) -> Result<(), InvokeError> {
         let limit = self.0.settings.init_timeout.duration();
         let init = Init { name: app, main: &spec.main, code };
-        runtime.client.init(&init, limit).await.map_err(|source| InvokeError::Init { app: app.to_owned(), source })
-    }
-
-    async fn start(&self, name: &str) -> Result<Runtime, StartError> {
-        let recipe = self.pools().recipe(name).map(|(kind, shims)| (kind, shims.to_owned()));
-        match recipe {
-            Some((kind, shims)) => Runtime::start(name, &kind, &shims).await,
-            None => Err(StartError::unknown(name)),
-        }
+        let specialised = runtime.specialise(&init, spec.memory_mb, limit).await;
+        specialised.map_err(|source| InvokeError::Init { app: app.to_owned(), source })
     }
 
     /// A place for one more runtime, made by ending idle ones if need be. For an app that is loaded `ahead` of time only those

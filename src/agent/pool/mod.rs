@@ -6,13 +6,12 @@
 mod demand;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use crate::config::RuntimeKind;
 
-use super::backend::process::Runtime;
+use super::backend::Runtime;
 use super::budget::Place;
 use super::warm_set::{IdleMemory, LoadTimes};
 use demand::Demand;
@@ -32,7 +31,6 @@ pub(super) type Stem = (Runtime, Place);
 /// The pools, one a runtime kind.
 pub(super) struct Pools {
     kinds: BTreeMap<String, Pool>,
-    shims: PathBuf,
     quantile: f64,
     idle_memory: IdleMemory,
 }
@@ -131,14 +129,9 @@ impl Pool {
 impl Pools {
     /// Empty ones. Each holds what is wanted with a probability of `quantile` while it is refilled; an hour of the workload
     /// lasts `hour_ms` here.
-    pub fn new(kinds: &BTreeMap<String, RuntimeKind>, shims: PathBuf, quantile: f64, hour_ms: i64) -> Self {
+    pub fn new(kinds: &BTreeMap<String, RuntimeKind>, quantile: f64, hour_ms: i64) -> Self {
         let kinds = kinds.iter().map(|(name, kind)| (name.clone(), Pool::new(kind, hour_ms))).collect();
-        Self { kinds, shims, quantile, idle_memory: IdleMemory::default() }
-    }
-
-    /// How to start a runtime of a kind: the kind and the folder of the shims.
-    pub fn recipe(&self, name: &str) -> Option<(RuntimeKind, &Path)> {
-        self.kinds.get(name).map(|pool| (pool.kind.clone(), self.shims.as_path()))
+        Self { kinds, quantile, idle_memory: IdleMemory::default() }
     }
 
     /// Takes one that waits, for an app that is to be loaded.
