@@ -21,6 +21,12 @@ pub struct Agent {
     pub apps: String,
     /// Folder of the code cache and the shims; empty: one under the user's cache folder.
     pub cache: String,
+    /// Size of the code cache at most, MB.
+    pub cache_mb: u32,
+    /// Code fetched at once at most, ahead of time, and as many again by starts that wait for it.
+    pub max_fetching: usize,
+    /// Limit of one fetch.
+    pub fetch_timeout: Millis,
     /// Limit of loading an app.
     pub init_timeout: Millis,
     /// Limit of one execution.
@@ -57,6 +63,14 @@ impl Agent {
     pub(super) fn check(&self) -> Result<(), Error> {
         ensure(self.max_runtimes > 0, "agent.max_runtimes", 0, "at least 1")?;
         ensure(self.max_loading > 0, "agent.max_loading", 0, "at least 1")?;
+        ensure(
+            self.cache_mb >= 64,
+            "agent.cache_mb",
+            self.cache_mb,
+            "at least 64, the most that the code of one app has",
+        )?;
+        ensure(self.max_fetching > 0, "agent.max_fetching", 0, "at least 1")?;
+        ensure(self.fetch_timeout.0 > 0, "agent.fetch_timeout", "0s", "more than no time")?;
         for (name, kind) in &self.runtimes {
             let key = format!("agent.runtimes.{name}");
             ensure(!kind.command.is_empty(), &format!("{key}.command"), "empty", "a program and its arguments")?;

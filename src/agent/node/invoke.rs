@@ -403,8 +403,8 @@ impl Node {
             status: Some(status),
             temperature: Some(temperature),
             node: Some(self.0.name.as_str().into()),
-            // Code within its own reference needs no fetching, and would make every event as large as itself.
-            code: (!spec.code.uri.starts_with("data:")).then(|| spec.code.clone()),
+            // Code within its own reference would make every event as large as itself; a query may be a signature.
+            code: prefetch::is_public(&spec.code.uri).then(|| spec.code.clone()),
             ..Invocation::new(&request.app, &request.function, started_at_ms, round(duration_ms))
         });
     }

@@ -1,19 +1,21 @@
-//! One node of the fleet: carries out what the warm set commands; [`invoke`] executes invocations, [`totals`] tells people.
+//! One node of the fleet: carries out what the warm set commands; [`invoke`] executes invocations, [`fetching`]
+//! gets their code, [`totals`] tells people.
 
+mod fetching;
 mod invoke;
 mod totals;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
-use tracing::{debug, info, warn};
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tracing::{debug, info};
 
 use crate::config;
-use crate::model::{Code, Decision, Version, now_ms};
+use crate::model::{Decision, Version, now_ms};
 use crate::telemetry::AgentMetrics;
 
 use super::backend::action::Init;
@@ -22,7 +24,7 @@ use super::budget::{Budget, Place};
 use super::events::Events;
 use super::journal::{self, Journal};
 use super::pool::{Pools, Stem};
-use super::prefetch::CodeCache;
+use super::prefetch::{CodeStore, Need};
 use super::registry::{AppSpec, Registry};
 use super::warm_set::{Command, WarmSet};
 use totals::Counts;
@@ -36,8 +38,6 @@ const RETRY: Duration = Duration::from_secs(10);
 const EVERY_SECOND: Duration = Duration::from_secs(1);
 /// How long invocations under way may take to finish when the node ends.
 const GRACE: Duration = Duration::from_secs(10);
-/// Code to fetch ahead of time that waits at most; more is fetched when it is used.
-const PREFETCH_QUEUE: usize = 10_000;
 
 /// A node. Cheap to clone.
 #[derive(Clone)]
@@ -50,7 +50,7 @@ struct Inner {
     clock: Clock,
     warm: Mutex<Warm>,
     pools: Mutex<Pools>,
-    cache: CodeCache,
+    code: CodeStore,
     registry: Registry,
     events: Events,
     journal: Journal,
@@ -65,8 +65,6 @@ struct Inner {
     queued: AtomicUsize,
     /// The next due moment may have changed.
     wake: Notify,
-    prefetches: mpsc::Sender<Code>,
-    prefetch_queue: Mutex<Option<mpsc::Receiver<Code>>>,
     feed_connected: AtomicBool,
     caught_up: AtomicBool,
     /// Invocations under way.
@@ -78,7 +76,6 @@ struct Warm {
     set: WarmSet<Instance>,
     /// Invocations that wait for a load that began ahead of them.
     waiting: HashMap<String, VecDeque<oneshot::Sender<Instance>>>,
-    prefetched: HashSet<String>,
 }
 
 /// A runtime with an app's code.
@@ -105,25 +102,20 @@ impl Node {
         settings: &config::Agent,
         speed: f64,
         shims: PathBuf,
-        cache: CodeCache,
+        code: CodeStore,
         registry: Registry,
         events: Events,
         metrics: AgentMetrics,
     ) -> Self {
-        let (prefetches, prefetch_queue) = mpsc::channel(PREFETCH_QUEUE);
         let retry_ms = RETRY.as_millis() as i64;
-        let warm = Warm {
-            set: WarmSet::new(settings.default_keep_alive.0, retry_ms),
-            waiting: HashMap::new(),
-            prefetched: HashSet::new(),
-        };
+        let warm = Warm { set: WarmSet::new(settings.default_keep_alive.0, retry_ms), waiting: HashMap::new() };
         let node = Self(Arc::new(Inner {
             name: settings.node_name(),
             speed,
             clock: Clock { began_ms: now_ms(), began: Instant::now() },
             warm: Mutex::new(warm),
             pools: Mutex::new(Pools::new(&settings.runtimes, shims)),
-            cache,
+            code,
             registry,
             events,
             journal: Journal::default(),
@@ -134,16 +126,14 @@ impl Node {
             queued: AtomicUsize::new(0),
             loading: Semaphore::new(settings.max_loading),
             wake: Notify::new(),
-            prefetches,
-            prefetch_queue: Mutex::new(Some(prefetch_queue)),
             feed_connected: AtomicBool::new(false),
             caught_up: AtomicBool::new(false),
             under_way: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
             settings: settings.clone(),
         }));
-        for spec in node.0.registry.all().values() {
-            node.prefetch(&spec.code);
+        for app in node.0.registry.all().keys() {
+            node.0.code.want(app, Need::SOME_DAY);
         }
         node
     }
@@ -155,9 +145,7 @@ impl Node {
         let commands = self.warm().set.decide(decision, loadable, self.now_ms());
         let Some(commands) = commands else { return };
         self.0.metrics.decisions.inc();
-        if let Some(code) = &decision.code {
-            self.prefetch(code);
-        }
+        self.want_code_for(decision);
         self.carry_out(commands);
     }
 
@@ -188,13 +176,6 @@ impl Node {
 
     /// Loads and unloads when it is due, keeps the pools filled, fetches code. Never ends by itself.
     pub(super) async fn run(&self) {
-        let queue = self.0.prefetch_queue.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let prefetching = async {
-            if let Some(queue) = queue {
-                self.prefetch_all(queue).await;
-            }
-            std::future::pending::<()>().await;
-        };
         let timing = async {
             let mut looked_around = Instant::now();
             loop {
@@ -217,7 +198,7 @@ impl Node {
                 }
             }
         };
-        tokio::join!(prefetching, timing);
+        tokio::join!(self.fetch_ahead(), timing);
     }
 
     /// Takes no more invocations, lets those that execute finish for a moment, ends every runtime.
@@ -336,58 +317,46 @@ impl Node {
         }
     }
 
-    fn prefetch(&self, code: &Code) {
-        let Some(digest) = &code.sha256 else { return };
-        if code.uri.starts_with("data:") || self.warm().prefetched.contains(digest) {
-            return;
-        }
-        if self.0.prefetches.try_send(code.clone()).is_ok() {
-            self.warm().prefetched.insert(digest.clone());
-        }
-    }
-
-    async fn prefetch_all(&self, mut queue: mpsc::Receiver<Code>) {
-        while let Some(code) = queue.recv().await {
-            let cache = self.0.cache.clone();
-            let digest = code.sha256.clone().unwrap_or_default();
-            match tokio::task::spawn_blocking(move || cache.get(&code)).await {
-                Ok(Ok((_, true))) => drop(self.0.metrics.prefetches.inc()),
-                Ok(Ok((_, false))) => {}
-                Ok(Err(error)) => {
-                    warn!("not prefetched: {error}; it is tried again when the app is loaded");
-                    self.warm().prefetched.remove(&digest);
-                }
-                Err(_) => return,
-            }
-        }
-    }
-
     /// Loads an app into a pooled runtime, or into a new one in a place of its own.
     async fn load(&self, app: &str, spec: Arc<AppSpec>, stem: Result<Stem, Place>) -> Result<Instance, InvokeError> {
         let began = Instant::now();
-        let _turn = self.0.loading.acquire().await.map_err(|_| InvokeError::Closing)?;
-        let cache = self.0.cache.clone();
-        let code = spec.code.clone();
         let limit = self.0.settings.init_timeout.duration();
-        let code = async move {
-            let read = tokio::task::spawn_blocking(move || cache.get(&code));
-            tokio::time::timeout(limit, read).await.map_err(|_| InvokeError::SlowCode { app: app.to_owned(), limit })
-        };
+        let pooled = stem.is_ok();
         let stem = async {
             match stem {
                 Ok(stem) => Ok(stem),
-                Err(place) => self.start(&spec.runtime).await.map(|runtime| (runtime, place)),
+                Err(place) => {
+                    let _turn = self.0.loading.acquire().await.map_err(|_| InvokeError::Closing)?;
+                    let started = self.start(&spec.runtime).await;
+                    let runtime = started.map_err(|source| InvokeError::Start { app: app.to_owned(), source })?;
+                    Ok((runtime, place))
+                }
             }
         };
-        let (code, stem) = tokio::join!(code, stem);
-        let (code, _) = code?
-            .map_err(|_| InvokeError::Closing)?
-            .map_err(|source| InvokeError::Code { app: app.to_owned(), source })?;
-        let (mut runtime, place) = stem.map_err(|source| InvokeError::Start { app: app.to_owned(), source })?;
+        // A server that does not answer must not take a turn that others need.
+        let (code, stem) = tokio::join!(self.code(app, &spec), stem);
+        let (code, (mut runtime, place)) = match (code, stem) {
+            (Ok(code), stem) => (code, stem?),
+            (Err(error), stem) => {
+                if pooled && let Ok(stem) = stem {
+                    self.give_back(&spec.runtime, stem);
+                }
+                return Err(error);
+            }
+        };
+        let _turn = self.0.loading.acquire().await.map_err(|_| InvokeError::Closing)?;
         let init = Init { name: app, main: &spec.main, code: &code };
         runtime.client.init(&init, limit).await.map_err(|source| InvokeError::Init { app: app.to_owned(), source })?;
         self.0.metrics.load_seconds.observe(began.elapsed().as_secs_f64());
         Ok(Instance { runtime, spec, _place: place })
+    }
+
+    /// Puts a pooled runtime back that was taken for an app and not touched.
+    fn give_back(&self, name: &str, (runtime, mut place): Stem) {
+        let memory_mb = self.0.settings.runtimes.get(name).map_or(0.0, |kind| kind.memory_mb);
+        if self.0.budget.resize(&mut place, memory_mb) {
+            self.pools().put_back(name, (runtime, place), self.now_ms());
+        }
     }
 
     async fn start(&self, name: &str) -> Result<Runtime, StartError> {
