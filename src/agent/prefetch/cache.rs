@@ -81,9 +81,14 @@ impl Cache {
         Ok(cache)
     }
 
-    /// Whether the file is there, as far as is known.
+    /// Whether the file is there, of its size. Its bytes are looked at when they are read.
     pub fn holds(&self, digest: &str) -> bool {
-        self.books().files.contains_key(digest)
+        let Some(bytes) = self.books().files.get(digest).map(|file| file.bytes) else { return false };
+        let is_there = self.0.folder.join(digest).metadata().is_ok_and(|found| found.len() == bytes);
+        if !is_there {
+            self.books().forget(digest);
+        }
+        is_there
     }
 
     /// Whether something more fits without evicting anything: a tenth of the limit is free.
@@ -392,7 +397,7 @@ mod tests {
         assert!(on_disk(&folder) <= LIMIT);
         // What the other evicted is a miss, and nothing is counted that is not there.
         let gone = digests.iter().find(|digest| !other.holds(digest)).unwrap();
-        assert!(one.holds(gone) && one.read(gone).is_none());
+        assert!(!one.holds(gone) && one.read(gone).is_none());
         one.list().unwrap();
         assert_eq!(one.counts().bytes, on_disk(&folder));
         // Both write and read the same and others at once.
