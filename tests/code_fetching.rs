@@ -13,7 +13,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
-use pilotlight::model::{Decision, Regime, Version, Window, Windows, now_ms, sha256_hex};
+use pilotlight::model::{Decision, Regime, Successor, SuccessorOn, Version, Window, Windows, now_ms, sha256_hex};
 use support::program::Program;
 use support::s3::{BUCKET, S3};
 use support::{topic, wait_for};
@@ -135,8 +135,15 @@ impl Node {
         self.folder.path().join("code").join(digest)
     }
 
-    /// Publishes that an app is to be loaded in `from_ms` from now on.
-    fn decide(&self, app: &str, from_ms: i64) {
+    /// Publishes that an app is to be loaded in `from_ms` from now on, and what follows it then with what probability.
+    fn decide(&self, app: &str, from_ms: i64, successors: &[(&str, f64)]) {
+        let successor = |&(app, probability): &(&str, f64)| Successor {
+            app: app.to_owned(),
+            on: SuccessorOn::Start,
+            from_ms: 0,
+            until_ms: 60_000,
+            probability,
+        };
         let decision = Decision {
             app: app.to_owned(),
             version: Version { epoch: 1, position: 1 },
@@ -149,7 +156,7 @@ impl Node {
             runtime: None,
             memory_mb: None,
             code: None,
-            successors: Vec::new(),
+            successors: successors.iter().map(successor).collect(),
             expected: None,
             valid_until_ms: now_ms() + 3_600_000,
             reason: String::new(),
@@ -186,16 +193,19 @@ fn wait_until_cached(agent: &Program, files: u64) {
 fn a_window_ahead_finds_its_code_in_the_cache() {
     let (node, mut server) = (Node::new(), Server::start());
     let agent = node.agent(&[], &[]);
-    let digest = sha256_hex(code("/code/a").as_bytes());
+    let digest = |app: &str| sha256_hex(code(&format!("/code/{app}")).as_bytes());
+    let apps = ["a", "likely", "unlikely"];
     // There is room: fetched at once.
-    register(&agent, "a", &server.uri("/code/a"), &digest);
-    wait_until_cached(&agent, 1);
-    // Another agent evicts it; a window is near: fetched again, before it is loaded.
-    std::fs::remove_file(node.cached(&digest)).unwrap();
-    node.decide("a", 8_000);
-    wait_for("the code to be there again", PATIENCE, || node.cached(&digest).exists().then_some(()));
-    assert_eq!(server.requests("/code/a"), 2);
+    apps.iter().for_each(|app| register(&agent, app, &server.uri(&format!("/code/{app}")), &digest(app)));
+    wait_until_cached(&agent, 3);
+    // Another agent evicts them; a window is near: what it needs is fetched again, before it is loaded.
+    apps.iter().for_each(|app| std::fs::remove_file(node.cached(&digest(app))).unwrap());
+    node.decide("a", 8_000, &[("unlikely", 0.05), ("likely", 0.5), ("nobody-knows-it", 1.0)]);
+    for app in ["a", "likely"] {
+        wait_for("the code to be there again", PATIENCE, || node.cached(&digest(app)).exists().then_some(()));
+    }
     server.stop();
+    assert_eq!(apps.map(|app| server.requests(&format!("/code/{app}"))), [2, 2, 1]);
     let loaded = || agent.get_json("/events?app=a")[0]["kind"].as_str().map(str::to_owned);
     assert_eq!(wait_for("the app to be loaded", PATIENCE, loaded), "prewarmed");
     let (status, start, body) = agent.invoke("a", "{}");

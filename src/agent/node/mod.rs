@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use hyper::body::Bytes;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tracing::{debug, info};
 
@@ -241,11 +242,14 @@ impl Node {
     async fn load_ahead(&self, app: &str) {
         let began = Instant::now();
         let loaded = match self.0.registry.get(app) {
-            Some(spec) => match self.place(&spec, Some(app)) {
-                // A pooled runtime is left for those who can't wait.
-                Ok(place) => self.load(app, spec, Err(place)).await,
-                Err(error) => Err(error),
-            },
+            // Its code first: an app without it must not make room for itself.
+            Some(spec) => {
+                match self.code(app, &spec).await.and_then(|code| Ok((code, self.place(&spec, Some(app))?))) {
+                    // A pooled runtime is left for those who can't wait.
+                    Ok((code, place)) => self.load(app, spec, std::future::ready(Ok(code)), Err(place)).await,
+                    Err(error) => Err(error),
+                }
+            }
             None => Err(InvokeError::UnknownApp(app.to_owned())),
         };
         let now_ms = self.now_ms();
@@ -318,7 +322,13 @@ impl Node {
     }
 
     /// Loads an app into a pooled runtime, or into a new one in a place of its own.
-    async fn load(&self, app: &str, spec: Arc<AppSpec>, stem: Result<Stem, Place>) -> Result<Instance, InvokeError> {
+    async fn load(
+        &self,
+        app: &str,
+        spec: Arc<AppSpec>,
+        code: impl Future<Output = Result<Bytes, InvokeError>>,
+        stem: Result<Stem, Place>,
+    ) -> Result<Instance, InvokeError> {
         let began = Instant::now();
         let limit = self.0.settings.init_timeout.duration();
         let pooled = stem.is_ok();
@@ -334,7 +344,7 @@ impl Node {
             }
         };
         // A server that does not answer must not take a turn that others need.
-        let (code, stem) = tokio::join!(self.code(app, &spec), stem);
+        let (code, stem) = tokio::join!(code, stem);
         let (code, (mut runtime, place)) = match (code, stem) {
             (Ok(code), stem) => (code, stem?),
             (Err(error), stem) => {
