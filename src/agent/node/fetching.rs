@@ -1,10 +1,8 @@
 //! Code for what is loaded, and ahead of it.
 
-use std::sync::Arc;
-
 use hyper::body::Bytes;
 
-use crate::agent::prefetch::{CacheView, Need};
+use crate::agent::prefetch::{self, CacheView, Need};
 use crate::agent::registry::AppSpec;
 use crate::model::{Decision, SuccessorOn};
 
@@ -49,10 +47,23 @@ impl Node {
         self.0.code.run(|| self.now_ms(), code_of).await;
     }
 
+    /// Has an app's code near before it takes anybody's turn; gives it, if it can't be kept near.
+    pub(super) async fn bring_code(&self, app: &str, spec: &AppSpec) -> Result<Option<Bytes>, InvokeError> {
+        self.in_time(app, self.0.code.bring(&spec.code)).await
+    }
+
     /// An app's code, for loading it now.
-    pub(super) async fn code(&self, app: &str, spec: &Arc<AppSpec>) -> Result<Bytes, InvokeError> {
+    pub(super) async fn code(&self, app: &str, spec: &AppSpec) -> Result<Bytes, InvokeError> {
+        self.in_time(app, self.0.code.get(&spec.code)).await
+    }
+
+    async fn in_time<T>(
+        &self,
+        app: &str,
+        code: impl Future<Output = Result<T, prefetch::Error>>,
+    ) -> Result<T, InvokeError> {
         let limit = self.0.settings.init_timeout.duration();
-        let code = tokio::time::timeout(limit, self.0.code.get(&spec.code)).await;
+        let code = tokio::time::timeout(limit, code).await;
         let code = code.map_err(|_| InvokeError::SlowCode { app: app.to_owned(), limit })?;
         code.map_err(|source| InvokeError::Code { app: app.to_owned(), source })
     }

@@ -340,7 +340,7 @@ impl Node {
                 (Err(self.place(spec, None)?), Temperature::Cold)
             }
         };
-        let instance = self.load(app, Arc::clone(spec), self.code(app, spec), stem).await?;
+        let instance = self.load(app, Arc::clone(spec), self.bring_code(app, spec), stem).await?;
         let took_ms = began.elapsed().as_millis() as i64;
         self.note(app, journal::Kind::Loaded, format!("in {took_ms} ms ({})", temperature.as_str()));
         let mut warm = self.warm();

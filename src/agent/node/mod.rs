@@ -244,7 +244,7 @@ impl Node {
         let loaded = match self.0.registry.get(app) {
             // Its code first: an app without it must not make room for itself.
             Some(spec) => {
-                match self.code(app, &spec).await.and_then(|code| Ok((code, self.place(&spec, Some(app))?))) {
+                match self.bring_code(app, &spec).await.and_then(|code| Ok((code, self.place(&spec, Some(app))?))) {
                     // A pooled runtime is left for those who can't wait.
                     Ok((code, place)) => self.load(app, spec, std::future::ready(Ok(code)), Err(place)).await,
                     Err(error) => Err(error),
@@ -326,7 +326,7 @@ impl Node {
         &self,
         app: &str,
         spec: Arc<AppSpec>,
-        code: impl Future<Output = Result<Bytes, InvokeError>>,
+        code: impl Future<Output = Result<Option<Bytes>, InvokeError>>,
         stem: Result<Stem, Place>,
     ) -> Result<Instance, InvokeError> {
         let began = Instant::now();
@@ -355,6 +355,10 @@ impl Node {
             }
         };
         let _turn = self.0.loading.acquire().await.map_err(|_| InvokeError::Closing)?;
+        let code = match code {
+            Some(code) => code,
+            None => self.code(app, &spec).await?,
+        };
         let init = Init { name: app, main: &spec.main, code: &code };
         runtime.client.init(&init, limit).await.map_err(|source| InvokeError::Init { app: app.to_owned(), source })?;
         self.0.metrics.load_seconds.observe(began.elapsed().as_secs_f64());

@@ -73,7 +73,7 @@ impl Sources {
         match (url.scheme(), url.host_str()) {
             ("http" | "https", Some(_)) => self.over_http(&url).await,
             ("s3", Some(_)) if url.query().is_some() => Err(malformed("s3:// takes no query")),
-            ("s3", Some(bucket)) => self.from_bucket(bucket, &url).await,
+            ("s3", Some(bucket)) => self.over_s3(bucket, &url).await,
             _ => Err(Error::Scheme { uri: shown(uri) }),
         }
     }
@@ -115,7 +115,7 @@ impl Sources {
         cell.get_or_try_init(async || ReqwestConnector::default().connect(&options)).await
     }
 
-    async fn from_bucket(&self, bucket: &str, url: &Url) -> Result<Bytes, Error> {
+    async fn over_s3(&self, bucket: &str, url: &Url) -> Result<Bytes, Error> {
         let uri = url.as_str();
         let store = self.bucket(bucket).map_err(|reason| Error::Unreadable { uri: shown(uri), reason })?;
         let path = Path::from_url_path(url.path()).map_err(|error| unreadable(uri, &error))?;

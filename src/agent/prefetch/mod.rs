@@ -175,18 +175,32 @@ impl CodeStore {
         Ok(store)
     }
 
-    /// The code's bytes, for a start that waits for them.
-    pub async fn get(&self, code: &Code) -> Result<Bytes, Error> {
+    /// Brings the code near, for a start that calls [`Self::get`] in a moment. So many starts may wait that only of code that
+    /// can't be kept the bytes themselves are given.
+    pub async fn bring(&self, code: &Code) -> Result<Option<Bytes>, Error> {
         let Some(digest) = cached_as(code) else {
+            if code.uri.starts_with("file:") || code.uri.starts_with("data:") {
+                return Ok(None);
+            }
             let _turn = self.0.for_starts.acquire().await;
-            return self.fetch(code).await;
+            return self.fetch(code).await.map(Some);
         };
-        if let Some(bytes) = self.read(&digest).await {
+        if self.0.cache.holds(&digest) {
             self.0.metrics.hits.inc();
-            return Ok(bytes);
+            return Ok(None);
         }
         self.0.metrics.misses.inc();
-        result_of(self.join(code, &digest, For::Start), code).await
+        let bytes = result_of(self.join(code, &digest, For::Start), code).await?;
+        Ok((!self.0.cache.holds(&digest)).then_some(bytes))
+    }
+
+    /// The code's bytes. Quick after [`Self::bring`], unless they were evicted or damaged meanwhile.
+    pub async fn get(&self, code: &Code) -> Result<Bytes, Error> {
+        let Some(digest) = cached_as(code) else { return self.fetch(code).await };
+        match self.read(&digest).await {
+            Some(bytes) => Ok(bytes),
+            None => result_of(self.join(code, &digest, For::Start), code).await,
+        }
     }
 
     /// Fetch the app's code ahead of this need, in place of what was known before.
