@@ -20,6 +20,7 @@ use super::backend::action;
 use super::journal::Entry;
 use super::node::{InvokeError, Node, Request};
 use super::pool::PoolView;
+use super::prefetch::CacheView;
 use super::registry::AppSpec;
 use super::warm_set::AppView;
 
@@ -41,6 +42,7 @@ pub(super) fn routes(node: Node, max_request_bytes: usize) -> Router {
         .route("/apps", get(apps))
         .route("/warm", get(warm))
         .route("/pools", get(pools))
+        .route("/cache", get(cache))
         .route("/events", get(events))
         .layer(DefaultBodyLimit::max(max_request_bytes))
         .with_state(node)
@@ -139,6 +141,10 @@ async fn warm(State(node): State<Node>) -> Json<Vec<AppView>> {
 
 async fn pools(State(node): State<Node>) -> Json<Vec<PoolView>> {
     Json(node.pools_view())
+}
+
+async fn cache(State(node): State<Node>) -> Json<CacheView> {
+    Json(node.cache_view())
 }
 
 /// `?app=NAME&last=N`

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use crate::bus;
 use crate::config::Settings;
 use crate::shutdown::Shutdown;
-use crate::telemetry::{AgentMetrics, Metrics};
+use crate::telemetry::{AgentMetrics, CodeMetrics, Metrics};
 
 pub use events::Observer;
 pub use gateway::{INIT_MS as INIT_HEADER, START as START_HEADER, TRIGGER as TRIGGER_HEADER};
@@ -68,12 +68,13 @@ impl Agent {
         let unusable = |source| Error::Cache { path: folder.display().to_string(), source };
         let shims = shims::write(&folder).map_err(unusable)?;
         let backends = backend::Backends::new(&settings.agent, shims);
-        let cache = prefetch::CodeCache::open(&folder.join("code")).map_err(unusable)?;
+        let code_metrics = CodeMetrics::register(metrics);
+        let code = prefetch::CodeStore::open(&folder.join("code"), &settings.agent, code_metrics).map_err(unusable)?;
         let registry = registry::Registry::load(&settings.agent.apps)?;
         let producer = bus::Producer::open(&settings.kafka, "publishing invocation events")?;
         let metrics = AgentMetrics::register(metrics);
         let events = events::Events::new(producer, &settings.topics.invocations, metrics.clone(), observer);
-        let node = Node::new(&settings.agent, speed, backends, cache, registry, events, metrics);
+        let node = Node::new(&settings.agent, speed, backends, code, registry, events, metrics);
         Ok(Self { settings: settings.clone(), node })
     }
 

@@ -1,6 +1,6 @@
 //! Which apps there are, and what each needs in order to be loaded: from the apps file and from `PUT /apps/{app}`. Kept in
-//! memory. What a decision says of an app's code is fetched ahead, but never executed on its word alone: whoever can write
-//! events must not thereby be able to run code here.
+//! memory. What a decision says of an app's code is neither executed nor fetched on its word alone: whoever can write events must
+//! not thereby be able to run code here, or have nodes ask servers for things.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};

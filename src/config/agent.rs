@@ -21,6 +21,12 @@ pub struct Agent {
     pub apps: String,
     /// Folder of the code cache and the shims; empty: one under the user's cache folder.
     pub cache: String,
+    /// Size of the code cache at most, MB.
+    pub cache_mb: u32,
+    /// Code fetched at once at most, ahead of time, and as many again by starts that wait for it.
+    pub max_fetching: usize,
+    /// Limit of one fetch.
+    pub fetch_timeout: Millis,
     /// Limit of loading an app.
     pub init_timeout: Millis,
     /// Limit of one execution.
@@ -127,6 +133,14 @@ impl Agent {
         ensure(self.max_loading > 0, "agent.max_loading", 0, "at least 1")?;
         let quantile = self.pool_quantile;
         ensure((0.0..1.0).contains(&quantile), "agent.pool_quantile", quantile, "a number from 0 to less than 1")?;
+        ensure(
+            self.cache_mb >= 64,
+            "agent.cache_mb",
+            self.cache_mb,
+            "at least 64, the most that the code of one app has",
+        )?;
+        ensure(self.max_fetching > 0, "agent.max_fetching", 0, "at least 1")?;
+        ensure(self.fetch_timeout.0 > 0, "agent.fetch_timeout", "0s", "more than no time")?;
         for (name, kind) in &self.runtimes {
             kind.check(&format!("agent.runtimes.{name}"))?;
         }

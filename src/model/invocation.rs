@@ -114,9 +114,9 @@ impl<'a> Invocation<'a> {
 }
 
 /// Where an app's code is, and what its bytes must hash to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Code {
-    /// `file://` or `data:` URI.
+    /// `file://`, `data:`, `http://`, `https://` or `s3://` URI.
     pub uri: String,
     /// Lower-case hex digest of the code.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -184,8 +184,6 @@ pub struct AgentMetrics {
     pub prewarms: Counter,
     /// Loaded apps that were unloaded, crashed ones included.
     pub unloads: Counter,
-    /// Code fetched into the cache.
-    pub prefetches: Counter,
     /// Decisions taken over.
     pub decisions: Counter,
     /// Runtimes wanted from an empty pool, by runtime kind.
@@ -216,7 +214,6 @@ impl AgentMetrics {
             events_lost: Counter::default(),
             prewarms: Counter::default(),
             unloads: Counter::default(),
-            prefetches: Counter::default(),
             decisions: Counter::default(),
             pool_misses: Counter::default(),
             loaded: Gauge::default(),
@@ -233,7 +230,6 @@ impl AgentMetrics {
             registry.register("events_lost", help, own.events_lost.clone());
             registry.register("prewarms", "Apps loaded ahead of an invocation", own.prewarms.clone());
             registry.register("unloads", "Loaded apps that were unloaded or died", own.unloads.clone());
-            registry.register("prefetches", "Code fetched into the cache", own.prefetches.clone());
             registry.register("agent_decisions", "Decisions taken over from the feed", own.decisions.clone());
             registry.register("pool_misses", "Runtimes wanted from an empty pool", own.pool_misses.clone());
             let help = "From wanting an app loaded to having it";
@@ -247,6 +243,45 @@ impl AgentMetrics {
             let help = "Idle memory so far in MB·s, pools included, in the workload's own time";
             registry.register("idle_mb_s", help, own.idle_mb_s.clone());
             registry.register("feed_connected", "1 while the feed is connected, else 0", own.connected.clone());
+        });
+        own
+    }
+}
+
+/// Metrics of the agent's code cache.
+#[derive(Debug, Clone, Default)]
+pub struct CodeMetrics {
+    /// Code fetched before it was needed.
+    pub prefetched: Counter,
+    /// Code fetched, for whatever reason.
+    pub fetched: Counter,
+    /// Fetches that failed.
+    pub failed: Counter,
+    /// Starts that found their code in the cache.
+    pub hits: Counter,
+    /// Starts that did not.
+    pub misses: Counter,
+    /// Files that made room for others.
+    pub evicted: Counter,
+    /// Files that had lost their digest.
+    pub damaged: Counter,
+    /// Size of all files.
+    pub bytes: Gauge,
+}
+
+impl CodeMetrics {
+    /// Registers them.
+    pub fn register(metrics: &Metrics) -> Self {
+        let own = Self::default();
+        metrics.with(|registry| {
+            registry.register("prefetches", "Code fetched before it was needed", own.prefetched.clone());
+            registry.register("code_fetches", "Code fetched, ahead of time and not", own.fetched.clone());
+            registry.register("code_fetches_failed", "Fetches of code that failed", own.failed.clone());
+            registry.register("code_hits", "Starts that found their code in the cache", own.hits.clone());
+            registry.register("code_misses", "Starts that waited for their code to be fetched", own.misses.clone());
+            registry.register("code_evictions", "Files that made room in the code cache", own.evicted.clone());
+            registry.register("code_damaged", "Files of the code cache that were damaged", own.damaged.clone());
+            registry.register_with_unit("code_cache", "Size of the code cache", Unit::Bytes, own.bytes.clone());
         });
         own
     }

@@ -3,7 +3,7 @@
 
 mod metrics;
 
-pub use metrics::{AgentMetrics, CheckpointMetrics, HistoryMetrics, Kind, Metrics, PipelineMetrics};
+pub use metrics::{AgentMetrics, CheckpointMetrics, CodeMetrics, HistoryMetrics, Kind, Metrics, PipelineMetrics};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;

@@ -67,6 +67,11 @@ impl S3 {
         ]
     }
 
+    /// Makes an object, or replaces it.
+    pub fn put(&self, name: &str, bytes: &[u8]) {
+        ureq::put(format!("{}/{BUCKET}/{name}", self.url())).send(bytes).unwrap();
+    }
+
     /// The names of all objects, in their order.
     pub fn objects(&self) -> Vec<String> {
         let list = ureq::get(format!("{}/{BUCKET}?list-type=2", self.url())).call().unwrap();

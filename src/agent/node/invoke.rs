@@ -17,7 +17,7 @@ use crate::ingest::MAX_NAME_BYTES;
 use crate::model::{Invocation, Status, Temperature, Trigger};
 use crate::telemetry::Kind;
 
-use super::{Instance, Node};
+use super::{Instance, Node, Origin};
 
 /// One invocation to execute.
 #[derive(Debug)]
@@ -327,9 +327,9 @@ impl Node {
         let began = Instant::now();
         let stem = self.pools().take(&spec.runtime, self.now_ms());
         self.0.wake.notify_one();
-        let (stem, temperature) = match stem {
+        let (origin, temperature) = match stem {
             Some((runtime, mut place)) => match self.resize(&mut place, spec) {
-                Ok(()) => (Ok((runtime, place)), Temperature::Prewarmed),
+                Ok(()) => (Origin::Pooled((runtime, place)), Temperature::Prewarmed),
                 Err(error) => {
                     self.pools().put_back(&spec.runtime, (runtime, place), self.now_ms());
                     return Err(error);
@@ -341,10 +341,10 @@ impl Node {
                     self.warm().set.start_busy(app, self.now_ms());
                     return Ok((instance, Source::Loaded(Temperature::Prewarmed)));
                 }
-                (Err(self.place(spec, None)?), Temperature::Cold)
+                (Origin::New(self.place(spec, None)?), Temperature::Cold)
             }
         };
-        let instance = self.load(app, Arc::clone(spec), stem).await?;
+        let instance = self.load(app, Arc::clone(spec), self.bring_code(app, spec), origin).await?;
         let took_ms = began.elapsed().as_millis() as i64;
         self.note(app, journal::Kind::Loaded, format!("in {took_ms} ms ({})", temperature.as_str()));
         let mut warm = self.warm();
@@ -402,8 +402,9 @@ impl Node {
         self.0.metrics.unloads.inc();
         self.note(&other, journal::Kind::Unloaded, format!("its runtime was given to '{app}' of the same tenant"));
         self.resize(&mut place, spec).ok()?;
+        let origin = Origin::Used((runtime, place));
         let began = Instant::now();
-        match self.load(app, Arc::clone(spec), Ok((runtime, place))).await {
+        match self.load(app, Arc::clone(spec), self.bring_code(app, spec), origin).await {
             Ok(instance) => {
                 self.note(
                     app,
@@ -474,8 +475,8 @@ impl Node {
             status: Some(status),
             temperature: Some(temperature),
             node: Some(self.0.name.as_str().into()),
-            // Code within its own reference needs no fetching, and would make every event as large as itself.
-            code: (!spec.code.uri.starts_with("data:")).then(|| spec.code.clone()),
+            // Code within its own reference would make every event as large as itself; a query may be a signature.
+            code: prefetch::is_public(&spec.code.uri).then(|| spec.code.clone()),
             ..Invocation::new(&request.app, &request.function, started_at_ms, round(duration_ms))
         });
     }

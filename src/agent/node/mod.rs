@@ -1,18 +1,21 @@
-//! One node of the fleet: carries out what the warm set commands; [`invoke`] executes invocations, [`totals`] tells people.
+//! One node of the fleet: carries out what the warm set commands; [`invoke`] executes invocations, [`fetching`]
+//! gets their code, [`totals`] tells people.
 
+mod fetching;
 mod invoke;
 mod totals;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
-use tracing::{debug, info, warn};
+use hyper::body::Bytes;
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tracing::{debug, info};
 
 use crate::config;
-use crate::model::{Code, Decision, Version, now_ms};
+use crate::model::{Decision, Version, now_ms};
 use crate::telemetry::AgentMetrics;
 
 use super::backend::action::Init;
@@ -21,7 +24,7 @@ use super::budget::{Budget, Place};
 use super::events::Events;
 use super::journal::{self, Journal};
 use super::pool::{Pools, Stem};
-use super::prefetch::CodeCache;
+use super::prefetch::{CodeStore, Need};
 use super::registry::{AppSpec, Registry};
 use super::warm_set::{Unload, WarmSet};
 use totals::Counts;
@@ -36,8 +39,6 @@ const EVERY_SECOND: Duration = Duration::from_secs(1);
 const HOUR_MS: f64 = 3_600_000.0;
 /// How long invocations under way may take to finish when the node ends.
 const GRACE: Duration = Duration::from_secs(10);
-/// Code to fetch ahead of time that waits at most; more is fetched when it is used.
-const PREFETCH_QUEUE: usize = 10_000;
 
 /// A node. Cheap to clone.
 #[derive(Clone)]
@@ -51,7 +52,7 @@ struct Inner {
     warm: Mutex<Warm>,
     pools: Mutex<Pools>,
     backends: Backends,
-    cache: CodeCache,
+    code: CodeStore,
     registry: Registry,
     events: Events,
     journal: Journal,
@@ -67,8 +68,6 @@ struct Inner {
     queued: AtomicUsize,
     /// The next due moment may have changed.
     wake: Notify,
-    prefetches: mpsc::Sender<Code>,
-    prefetch_queue: Mutex<Option<mpsc::Receiver<Code>>>,
     feed_connected: AtomicBool,
     caught_up: AtomicBool,
     /// Invocations under way.
@@ -80,7 +79,16 @@ struct Warm {
     set: WarmSet<Instance>,
     /// Invocations that wait for a load that began ahead of them.
     waiting: HashMap<String, VecDeque<oneshot::Sender<Instance>>>,
-    prefetched: HashSet<String>,
+}
+
+/// Where a runtime for an app comes from.
+enum Origin {
+    /// Unspecialised, from a pool.
+    Pooled(Stem),
+    /// With the code of another app of the same tenant.
+    Used(Stem),
+    /// Yet to be started, in this place.
+    New(Place),
 }
 
 /// A runtime with an app's code.
@@ -109,19 +117,14 @@ impl Node {
         settings: &config::Agent,
         speed: f64,
         backends: Backends,
-        cache: CodeCache,
+        code: CodeStore,
         registry: Registry,
         events: Events,
         metrics: AgentMetrics,
     ) -> Self {
-        let (prefetches, prefetch_queue) = mpsc::channel(PREFETCH_QUEUE);
         let retry_ms = RETRY.as_millis() as i64;
         let hour_ms = (HOUR_MS / speed) as i64;
-        let warm = Warm {
-            set: WarmSet::new(settings.default_keep_alive.0, retry_ms),
-            waiting: HashMap::new(),
-            prefetched: HashSet::new(),
-        };
+        let warm = Warm { set: WarmSet::new(settings.default_keep_alive.0, retry_ms), waiting: HashMap::new() };
         let node = Self(Arc::new(Inner {
             name: settings.node_name(),
             speed,
@@ -129,7 +132,7 @@ impl Node {
             warm: Mutex::new(warm),
             pools: Mutex::new(Pools::new(&settings.runtimes, settings.pool_quantile, hour_ms)),
             backends,
-            cache,
+            code,
             registry,
             events,
             journal: Journal::default(),
@@ -141,16 +144,14 @@ impl Node {
             loading: Semaphore::new(settings.max_loading),
             ahead: Arc::new(Semaphore::new(settings.max_loading.div_ceil(2))),
             wake: Notify::new(),
-            prefetches,
-            prefetch_queue: Mutex::new(Some(prefetch_queue)),
             feed_connected: AtomicBool::new(false),
             caught_up: AtomicBool::new(false),
             under_way: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
             settings: settings.clone(),
         }));
-        for spec in node.0.registry.all().values() {
-            node.prefetch(&spec.code);
+        for app in node.0.registry.all().keys() {
+            node.0.code.want(app, Need::SOME_DAY);
         }
         node
     }
@@ -162,9 +163,7 @@ impl Node {
         let unloads = self.warm().set.decide(decision, loadable, self.now_ms());
         let Some(unloads) = unloads else { return };
         self.0.metrics.decisions.inc();
-        if let Some(code) = &decision.code {
-            self.prefetch(code);
-        }
+        self.want_code_for(decision);
         // While the feed is read for the first time, nothing follows.
         if self.0.caught_up.load(Ordering::Relaxed) {
             self.carry_out(unloads);
@@ -200,13 +199,6 @@ impl Node {
 
     /// Loads and unloads when it is due, keeps the pools filled, fetches code. Never ends by itself.
     pub(super) async fn run(&self) {
-        let queue = self.0.prefetch_queue.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let prefetching = async {
-            if let Some(queue) = queue {
-                self.prefetch_all(queue).await;
-            }
-            std::future::pending::<()>().await;
-        };
         let timing = async {
             let mut looked_around = Instant::now();
             loop {
@@ -232,7 +224,7 @@ impl Node {
                 }
             }
         };
-        tokio::join!(prefetching, timing, self.0.backends.prepare());
+        tokio::join!(self.fetch_ahead(), timing, self.0.backends.prepare());
     }
 
     /// Takes no more invocations, lets those that execute finish for a moment, ends every runtime.
@@ -281,11 +273,14 @@ impl Node {
     async fn load_ahead(&self, app: &str) -> Vec<Unload<Instance>> {
         let began = Instant::now();
         let loaded = match self.0.registry.get(app) {
-            Some(spec) => match self.place(&spec, Some(app)) {
-                // A pooled runtime is left for those who can't wait.
-                Ok(place) => self.load(app, spec, Err(place)).await,
-                Err(error) => Err(error),
-            },
+            // Its code first: an app without it must not make room for itself.
+            Some(spec) => {
+                match self.bring_code(app, &spec).await.and_then(|code| Ok((code, self.place(&spec, Some(app))?))) {
+                    // A pooled runtime is left for those who can't wait.
+                    Ok((code, place)) => self.load(app, spec, std::future::ready(Ok(code)), Origin::New(place)).await,
+                    Err(error) => Err(error),
+                }
+            }
             None => Err(InvokeError::UnknownApp(app.to_owned())),
         };
         let now_ms = self.now_ms();
@@ -372,61 +367,46 @@ impl Node {
         }
     }
 
-    fn prefetch(&self, code: &Code) {
-        let Some(digest) = &code.sha256 else { return };
-        if code.uri.starts_with("data:") || self.warm().prefetched.contains(digest) {
-            return;
-        }
-        if self.0.prefetches.try_send(code.clone()).is_ok() {
-            self.warm().prefetched.insert(digest.clone());
-        }
-    }
-
-    async fn prefetch_all(&self, mut queue: mpsc::Receiver<Code>) {
-        while let Some(code) = queue.recv().await {
-            let cache = self.0.cache.clone();
-            let digest = code.sha256.clone().unwrap_or_default();
-            match tokio::task::spawn_blocking(move || cache.get(&code)).await {
-                Ok(Ok((_, true))) => drop(self.0.metrics.prefetches.inc()),
-                Ok(Ok((_, false))) => {}
-                Ok(Err(error)) => {
-                    warn!("not prefetched: {error}; it is tried again when the app is loaded");
-                    self.warm().prefetched.remove(&digest);
-                }
-                Err(_) => return,
-            }
-        }
-    }
-
-    /// Loads an app into a pooled runtime, or into a new one in a place of its own.
-    async fn load(&self, app: &str, spec: Arc<AppSpec>, stem: Result<Stem, Place>) -> Result<Instance, InvokeError> {
+    /// Loads an app whose `code` is brought meanwhile.
+    async fn load(
+        &self,
+        app: &str,
+        spec: Arc<AppSpec>,
+        code: impl Future<Output = Result<Option<Bytes>, InvokeError>>,
+        origin: Origin,
+    ) -> Result<Instance, InvokeError> {
         let began = Instant::now();
-        let _turn = self.0.loading.acquire().await.map_err(|_| InvokeError::Closing)?;
+        let is_pooled = matches!(origin, Origin::Pooled(_));
         let stem = async {
-            match stem {
-                Ok(stem) => Ok(stem),
-                Err(place) => {
-                    self.0.backends.start(&spec.runtime, spec.memory_mb).await.map(|runtime| (runtime, place))
+            match origin {
+                Origin::Pooled(stem) | Origin::Used(stem) => Ok(stem),
+                Origin::New(place) => {
+                    let _turn = self.0.loading.acquire().await.map_err(|_| InvokeError::Closing)?;
+                    let started = self.0.backends.start(&spec.runtime, spec.memory_mb).await;
+                    let runtime = started.map_err(|source| InvokeError::Start { app: app.to_owned(), source })?;
+                    Ok((runtime, place))
                 }
             }
         };
-        let (code, stem) = tokio::join!(self.code(app, &spec), stem);
-        let code = code?;
-        let (mut runtime, place) = stem.map_err(|source| InvokeError::Start { app: app.to_owned(), source })?;
+        // A server that does not answer must not take a turn that others need.
+        let (code, stem) = tokio::join!(code, stem);
+        let (code, (mut runtime, place)) = match (code, stem) {
+            (Ok(code), stem) => (code, stem?),
+            (Err(error), stem) => {
+                if is_pooled && let Ok(stem) = stem {
+                    self.give_back(&spec.runtime, stem);
+                }
+                return Err(error);
+            }
+        };
+        let _turn = self.0.loading.acquire().await.map_err(|_| InvokeError::Closing)?;
+        let code = match code {
+            Some(code) => code,
+            None => self.code(app, &spec).await?,
+        };
         self.init(app, &mut runtime, &spec, &code).await?;
         self.0.metrics.load_seconds.observe(began.elapsed().as_secs_f64());
         Ok(Instance { runtime, spec, loaded: Instant::now(), uses: 0, place })
-    }
-
-    /// The app's code, from the cache or from where it is.
-    async fn code(&self, app: &str, spec: &AppSpec) -> Result<Vec<u8>, InvokeError> {
-        let (cache, code) = (self.0.cache.clone(), spec.code.clone());
-        let limit = self.0.settings.init_timeout.duration();
-        let read = tokio::task::spawn_blocking(move || cache.get(&code));
-        let read = tokio::time::timeout(limit, read).await;
-        let read = read.map_err(|_| InvokeError::SlowCode { app: app.to_owned(), limit })?;
-        let read = read.map_err(|_| InvokeError::Closing)?;
-        read.map(|(code, _)| code).map_err(|source| InvokeError::Code { app: app.to_owned(), source })
     }
 
     async fn init(&self, app: &str, runtime: &mut Runtime, spec: &AppSpec, code: &[u8]) -> Result<(), InvokeError> {
@@ -434,6 +414,14 @@ impl Node {
         let init = Init { name: app, main: &spec.main, code };
         let specialised = runtime.specialise(&init, spec.memory_mb, limit).await;
         specialised.map_err(|source| InvokeError::Init { app: app.to_owned(), source })
+    }
+
+    /// Puts a pooled runtime back that was taken for an app and not touched.
+    fn give_back(&self, name: &str, (runtime, mut place): Stem) {
+        let memory_mb = self.0.settings.runtimes.get(name).map_or(0.0, |kind| kind.memory_mb);
+        if self.0.budget.resize(&mut place, memory_mb) {
+            self.pools().put_back(name, (runtime, place), self.now_ms());
+        }
     }
 
     /// A place for one more runtime, made by ending idle ones if need be. For an app that is loaded `ahead` of time only those

@@ -44,9 +44,8 @@ pub struct Totals {
 impl Node {
     /// Registers an app, or replaces it; what is loaded of an older version is not used again.
     pub fn register(&self, app: &str, spec: AppSpec) -> Result<(), registry::Error> {
-        let code = spec.code.clone();
         self.0.registry.put(app, spec)?;
-        self.prefetch(&code);
+        self.want_code(app);
         let unloads = self.warm().set.became_loadable(app, self.now_ms());
         self.carry_out(unloads);
         Ok(())

@@ -7,7 +7,7 @@
 mod idle_memory;
 mod loads;
 mod order;
-mod ranking;
+pub(in crate::agent) mod ranking;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -478,6 +478,15 @@ impl<T> WarmSet<T> {
             .collect();
         views.sort_unstable_by(|a, b| a.app.cmp(&b.app));
         views
+    }
+
+    /// When the app's next window begins by its decision, epoch ms; now, if it has begun.
+    pub fn coming_ms(&self, app: &str, now_ms: i64) -> Option<i64> {
+        let entry = self.apps.get(app)?;
+        let (plan, idle_since_ms) = (entry.valid_plan(now_ms)?, entry.idle_since_ms()?);
+        let idle_ms = now_ms.saturating_sub(idle_since_ms);
+        let window = plan.windows.iter().find(|window| idle_ms < window.until_ms)?;
+        Some(idle_since_ms.saturating_add(window.from_ms).max(now_ms))
     }
 
     /// Every idle instance, for the end.

@@ -4,6 +4,8 @@
 //! Keeping an idle instance is worth the loading that it is expected to save, for the memory that it takes: the chance that the
 //! next start finds it × time to load / memory. What was evicted last sets the clock from which the worth of whatever is used
 //! next counts, so that what is not used grows old, however much it is worth.
+//!
+//! The code cache ranks its files alike ([`crate::agent::prefetch`]).
 
 use std::sync::Arc;
 
@@ -14,14 +16,14 @@ pub(super) const EVEN: f32 = 0.5;
 
 /// Apps that have something idle, the one that is worth least first.
 #[derive(Debug, Default)]
-pub(super) struct Ranking {
+pub(in crate::agent) struct Ranking {
     clock: f64,
     ranked: Order<Worth>,
 }
 
 /// What keeping an instance is worth; a number of at least 0, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Worth(u64);
+pub(in crate::agent) struct Worth(u64);
 
 impl Worth {
     fn new(worth: f64) -> Self {
@@ -34,7 +36,12 @@ impl Ranking {
     /// The worth of an app that is used now.
     pub fn worth(&self, hit: Option<f32>, load_ms: i64, memory_mb: f64) -> Worth {
         let hit = f64::from(hit.unwrap_or(EVEN));
-        Worth::new(self.clock + hit * load_ms.max(1) as f64 / memory_mb.max(1.0))
+        self.worth_of(hit * load_ms.max(1) as f64 / memory_mb.max(1.0))
+    }
+
+    /// The worth of what is used now, and saves so much for its size.
+    pub fn worth_of(&self, saved: f64) -> Worth {
+        Worth::new(self.clock + saved)
     }
 
     /// Ranks an app anew, or not any more.
