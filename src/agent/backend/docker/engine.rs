@@ -68,6 +68,11 @@ impl Engine {
         Self { settings, node, life, docker: OnceCell::new(), removals: Semaphore::new(REMOVALS) }
     }
 
+    /// Opens the connection, unless it is open.
+    pub async fn connect(&self) -> Result<(), Error> {
+        self.docker().await.map(|_| ())
+    }
+
     async fn docker(&self) -> Result<&Docker, Error> {
         let connect = async || {
             let docker = Docker::connect_with_unix(&self.settings.host, REQUEST_LIMIT_S, API_DEFAULT_VERSION)?;
@@ -201,7 +206,7 @@ impl Engine {
         drop(self.removals.acquire().await);
     }
 
-    /// Where a container's network namespace is, or its address in the engine's network.
+    /// The engine's network that containers are on; `None`: each is on one of its own.
     pub fn network(&self) -> Option<&str> {
         Some(self.settings.network.as_str()).filter(|network| *network != config::Docker::NO_NETWORK)
     }

@@ -78,12 +78,13 @@ impl Containers {
 #[async_trait]
 impl Backend for Containers {
     async fn prepare(&self) {
-        until_done("containers of an earlier agent can't be removed", || self.remove_strays()).await;
+        until_done("reaching the engine", || self.engine.connect()).await;
+        let strays = until_done("removing containers of an earlier agent", || self.remove_strays());
         let images: BTreeSet<&str> = self.kinds.values().filter_map(|kind| kind.image.as_deref()).collect();
         let pulls = images.into_iter().map(|image| async move {
-            until_done(&format!("image '{image}' can't be pulled"), || self.engine.pull_if_missing(image)).await;
+            until_done(&format!("pulling image '{image}'"), || self.engine.pull_if_missing(image)).await;
         });
-        futures::future::join_all(pulls).await;
+        tokio::join!(strays, futures::future::join_all(pulls));
     }
 
     async fn start(&self, name: &str, memory_mb: f64) -> Result<Runtime, StartError> {
@@ -108,17 +109,17 @@ impl Backend for Containers {
 }
 
 /// Tries until it works; says so at the first failure, and when it works after all.
-async fn until_done<F: Future<Output = Result<(), Error>>>(failing: &str, mut attempt: impl FnMut() -> F) {
+async fn until_done<F: Future<Output = Result<(), Error>>>(what: &str, mut attempt: impl FnMut() -> F) {
     let [mut wait, longest] = RETRY;
     let mut said = false;
     while let Err(error) = attempt().await {
         if !std::mem::replace(&mut said, true) {
-            warn!("{failing}: {error}; it is tried again until it works");
+            warn!("{what} failed: {error}; it is tried again until it works");
         }
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(longest);
     }
     if said {
-        info!("it works again: {failing}");
+        info!("{what} works now");
     }
 }
