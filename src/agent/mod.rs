@@ -99,9 +99,9 @@ impl Agent {
         let registering = bus::Producer::open(&settings.kafka, "registering apps")?;
         let metrics = AgentMetrics::register(metrics);
         let events = events::Events::new(producer, &settings.topics.invocations, metrics.clone(), observer);
-        let node = Node::new(&settings.agent, speed, shims, cache, registry, events, metrics);
+        let node = Node::new(&settings.agent, speed, shims, cache, registry, events, metrics.clone());
         Ok(Self {
-            fleet: Fleet::new(&settings.agent),
+            fleet: Fleet::new(&settings.agent, metrics.clone()),
             registrations: Registrations::new(registering.clone(), &settings.topics.apps),
             producer: registering,
             settings: settings.clone(),

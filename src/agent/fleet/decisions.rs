@@ -64,6 +64,9 @@ impl Reading<'_> {
                 && self.fleet.is_given(message.partition())
             {
                 feed::apply(self.node, &message);
+                if let Some(app) = feed::key(&message) {
+                    self.fleet.check_partition(&app, message.partition());
+                }
             }
             for partition in self.consumer.ended() {
                 if self.unread.remove(&partition) {

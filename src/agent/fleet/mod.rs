@@ -17,17 +17,20 @@ use std::time::{Duration, Instant};
 
 use rdkafka::Message;
 use tokio::sync::Notify;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
-use super::feed;
-use super::node::Node;
 use crate::bus::{self, TableConsumer};
 use crate::config::{self, Settings};
 use crate::model::now_ms;
 use crate::shutdown::Shutdown;
+use crate::telemetry::{AgentMetrics, Kind};
 
-use members::Members;
-pub use members::{AgentRecord, Claim, Home, Peer};
+use super::feed;
+use super::node::Node;
+
+pub use members::AgentRecord;
+pub(super) use members::Home;
+use members::{Members, Peer};
 pub(super) use pass_on::{PASSED_ON, PassOn, Passed};
 
 /// For how long an agent that could not be reached is not tried again, unless it says something.
@@ -52,11 +55,13 @@ struct Inner {
     /// Agents that could not be reached, and when that was.
     away: Mutex<HashMap<String, Instant>>,
     said_named_twice: AtomicBool,
+    said_elsewhere: AtomicBool,
+    metrics: AgentMetrics,
 }
 
 impl Fleet {
     /// The fleet of the settings, of which nothing is known yet.
-    pub(super) fn new(settings: &config::Agent) -> Self {
+    pub(super) fn new(settings: &config::Agent, metrics: AgentMetrics) -> Self {
         let node = settings.node_name();
         let run = format!("{:016x}", rand::random::<u64>());
         Self(Arc::new(Inner {
@@ -69,6 +74,8 @@ impl Fleet {
             changed: Notify::new(),
             away: Mutex::default(),
             said_named_twice: AtomicBool::new(false),
+            said_elsewhere: AtomicBool::new(false),
+            metrics,
         }))
     }
 
@@ -161,13 +168,30 @@ impl Fleet {
         self.0.partitions.store(partitions, Ordering::Relaxed);
     }
 
+    /// Says so where an app's decisions are not in the partition that makes an agent its home: then an agent acts on them to
+    /// which the others do not pass its invocations on.
+    fn check_partition(&self, app: &str, partition: i32) {
+        let expected = partition::partition_of(app, self.0.partitions.load(Ordering::Relaxed));
+        if expected.is_some_and(|expected| expected != partition)
+            && !self.0.said_elsewhere.swap(true, Ordering::Relaxed)
+        {
+            warn!(
+                app,
+                partition,
+                ?expected,
+                "decisions are written with another partitioner than murmur2_random: apps are loaded on agents that are \
+                 not asked for them; look at kafka.partitioner of the pipelines"
+            );
+        }
+    }
+
     fn give(&self, partitions: &[i32]) {
         self.members().give(partitions);
     }
 
     fn has_read(&self, partition: i32) {
         self.members().has_read(partition, now_ms());
-        self.0.changed.notify_one();
+        self.note_change();
     }
 
     /// The group takes partitions away. Those of them that are ours no more.
@@ -186,8 +210,18 @@ impl Fleet {
     fn tell(&self, lost: &[i32]) {
         if !lost.is_empty() {
             info!("another agent is the home of the partitions {lost:?} now");
-            self.0.changed.notify_one();
+            self.note_change();
         }
+    }
+
+    fn note_change(&self) {
+        let ours = self.members().ours().len();
+        self.0.metrics.home_partitions.set(ours as i64);
+        self.0.changed.notify_one();
+    }
+
+    fn note_passed_on(&self, kind: &'static str) {
+        self.0.metrics.passed_on.get_or_create(&Kind { kind }).inc();
     }
 
     fn members(&self) -> MutexGuard<'_, Members> {

@@ -82,7 +82,7 @@ impl PassOn {
         *request.headers_mut() = end_to_end(headers);
         let from = HeaderValue::from_str(fleet.node()).unwrap_or(HeaderValue::from_static("another"));
         request.headers_mut().insert(PASSED_ON, from);
-        match tokio::time::timeout(self.limit, self.client.request(request)).await {
+        let passed = match tokio::time::timeout(self.limit, self.client.request(request)).await {
             // It has no room, is ending, or does not know the app yet.
             Ok(Ok(answer)) if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::NOT_FOUND].contains(&answer.status()) => {
                 Passed::NotExecuted
@@ -98,7 +98,13 @@ impl PassOn {
             }
             Ok(Err(error)) => Passed::Unclear(format!("the connection to it broke ({})", innermost(&error))),
             Err(_) => Passed::Unclear(format!("it gave no answer within {} s", self.limit.as_secs())),
-        }
+        };
+        fleet.note_passed_on(match passed {
+            Passed::Answered(_) => "answered",
+            Passed::NotExecuted => "not_executed",
+            Passed::Unclear(_) => "unclear",
+        });
+        passed
     }
 }
 
