@@ -143,7 +143,7 @@ fn whichever_is_asked_and_whichever_is_killed() {
         home_of.insert(app(i), ran_at.first().unwrap().clone());
     }
     assert!(home_of.values().map(String::as_str).collect::<BTreeSet<_>>().len() == 3, "each has some: {home_of:?}");
-    print_added_latency(&client, &agents, &home_of);
+    print_added_latency(&client, &agents);
 
     // Their decisions are acted on at their homes.
     decide(&bootstrap, (0..APPS).map(app), Duration::from_millis(1), Duration::from_secs(3600));
@@ -216,15 +216,20 @@ fn whichever_is_asked_and_whichever_is_killed() {
     // It comes back under its name, knows what was registered, and gets its share.
     agents[1] = start(&bootstrap, victim, &[]);
     agents[1].wait_ready();
-    assert_eq!(agents[1].get_json("/apps").as_object().unwrap().len(), APPS);
+    assert_eq!(agents[1].get_json("/apps").as_object().unwrap().len(), APPS + 1);
     settled(&agents.iter().collect::<Vec<_>>(), &NODES);
-    // What it got, the others have let go of.
-    let homes = homes(&agents[0]);
-    assert!(homes.values().all(|partitions| !partitions.is_empty()), "{homes:?}");
-    wait_for("each app is loaded at one agent", PATIENCE, || {
-        let all: Vec<String> = agents.iter().flat_map(loaded).collect();
-        (all.len() == APPS && all.iter().collect::<BTreeSet<_>>().len() == APPS).then_some(())
+    let homes: Vec<(String, String)> =
+        (0..APPS).map(|i| (app(i), invoke(&client, &agents[0].url, &app(i), "last").unwrap().node.unwrap())).collect();
+    wait_for("each app is loaded at its home", PATIENCE, || {
+        let loaded: Vec<BTreeSet<String>> = agents.iter().map(loaded).collect();
+        let is_home = |home: &String, app: &String| {
+            NODES.iter().zip(&loaded).any(|(node, apps)| home == node && apps.contains(app))
+        };
+        homes.iter().all(|(app, home)| is_home(home, app)).then_some(())
     });
+    assert!(homes.iter().any(|(_, home)| home == victim), "{homes:?}");
+    let let_go = agents.iter().any(|agent| agent.get("/events?last=10000").contains("another node is its home now"));
+    assert!(let_go, "what it got, the others have let go of");
 
     // What is taken out is unknown to all.
     let deleted = client.delete(format!("{}/apps/{}", agents[2].url, app(0))).call().unwrap();
@@ -247,10 +252,14 @@ fn whichever_is_asked_and_whichever_is_killed() {
 }
 
 /// What a pass-on adds: a warm app that does nothing, asked for at its home and at another agent.
-fn print_added_latency(client: &ureq::Agent, agents: &[Program], home_of: &BTreeMap<String, String>) {
-    let quick = &app(0);
-    let home = NODES.iter().position(|node| *node == home_of[quick]).unwrap();
-    agents[home].register(quick, "sh", "main() { echo '{}'; }");
+fn print_added_latency(client: &ureq::Agent, agents: &[Program]) {
+    let quick = "quick";
+    agents[0].register(quick, "sh", "main() { echo '{}'; }");
+    let node = invoke(client, &agents[0].url, quick, "x").unwrap().node;
+    let home = NODES.iter().position(|home| node.as_deref() == Some(*home)).unwrap();
+    wait_for("all know it", PATIENCE, || {
+        agents.iter().all(|agent| agent.get_json("/apps")[quick].is_object()).then_some(())
+    });
     let mut times = [home, (home + 1) % 3].map(|at| {
         let mut times: Vec<Duration> = (0..300)
             .map(|_| {
@@ -300,7 +309,7 @@ fn without_kafka_each_goes_on_with_what_it_has() {
             assert_eq!((answer.status, answer.node.as_deref()), (200, Some(NODES[home])), "{}", answer.text);
         }
     }
-    assert_eq!(at_home(), before);
+    wait_for("all are loaded where they were", PATIENCE, || (at_home() == before).then_some(()));
 
     broker.restart();
     agents.iter().for_each(Program::wait_ready);
