@@ -67,7 +67,7 @@ pub(super) struct Members {
     agents: BTreeMap<String, Member>,
     /// Of each partition, who claimed it last.
     homes: HashMap<i32, String>,
-    /// Records read so far.
+    /// Records read so far that said something of homes.
     read: u64,
     /// Whether one of them was our own.
     read_own: bool,
@@ -100,6 +100,13 @@ impl Members {
 
     /// A record of `node` was read, or its tombstone. The partitions that are ours no more.
     pub(super) fn read(&mut self, node: &str, record: Option<AgentRecord>) -> Vec<i32> {
+        if let (Some(Member { record: before, .. }), Some(record)) = (self.agents.get_mut(node), &record)
+            && (&before.run, &before.partitions) == (&record.run, &record.partitions)
+        {
+            // Nothing new about homes, as mostly.
+            before.clone_from(record);
+            return Vec::new();
+        }
         self.read += 1;
         let before = self.agents.remove(node);
         if let Some(record) = record {

@@ -19,6 +19,10 @@ pub(in crate::agent) const PASSED_ON: HeaderName = HeaderName::from_static("x-pi
 
 /// How long a connection may take.
 const CONNECTING: Duration = Duration::from_secs(1);
+/// An agent whose machine is gone says nothing at all: after so long a silence it is asked, so often, whether it is there.
+const SILENCE: Duration = Duration::from_secs(5);
+const ASKED_EVERY: Duration = Duration::from_secs(1);
+const ASKED: u32 = 3;
 /// Connections that are not used are closed after so long.
 const KEPT: Duration = Duration::from_secs(60);
 
@@ -58,6 +62,9 @@ impl PassOn {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECTING));
         connector.set_nodelay(true);
+        connector.set_keepalive(Some(SILENCE));
+        connector.set_keepalive_interval(Some(ASKED_EVERY));
+        connector.set_keepalive_retries(Some(ASKED));
         let mut client = Client::builder(TokioExecutor::new());
         client.pool_timer(TokioTimer::new()).pool_idle_timeout(KEPT);
         Self { client: client.build(connector), limit }
