@@ -45,7 +45,7 @@ mod tests {
         ] {
             assert_eq!(murmur2(key.as_bytes()), hash, "{key}");
         }
-        assert_eq!(partition_of("kafka", 8), Some((0x5067_cf64 % 8) as i32));
+        assert_eq!(partition_of("kafka", 8), Some(0x5067_cf64 % 8));
         assert_eq!(partition_of("kafka", 0), None);
     }
 }
