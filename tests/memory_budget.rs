@@ -19,6 +19,8 @@ fn agent(bus: &str, settings: &[&str]) -> Program {
         "topics.create=false",
         &memory,
         "agent.runtimes.sh.pool=1",
+        // Each is alone: neither passes anything on to the other.
+        "agent.fleet=",
         "agent.runtimes.python3.pool=0",
         "agent.runtimes.nodejs.pool=0",
     ];

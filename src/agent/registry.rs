@@ -1,8 +1,9 @@
-//! Which apps there are, and what each needs in order to be loaded: from the apps file and from `PUT /apps/{app}`. Kept in
-//! memory. What a decision says of an app's code is neither executed nor fetched on its word alone: whoever can write events must
-//! not thereby be able to run code here, or have nodes ask servers for things.
+//! Which apps there are, and what each needs in order to be loaded: from the apps file, and from the topic of apps, where
+//! `PUT /apps/{app}` of any agent puts them. Those of the file are this agent's own and come first. What a decision says of
+//! an app's code is neither executed nor fetched on its word alone: whoever can write events must not thereby be able to run
+//! code here, or have nodes ask servers for things.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
@@ -88,6 +89,9 @@ pub enum Error {
         /// The app.
         app: String,
     },
+    /// One of the apps file.
+    #[error("app '{0}' stands in the apps file of this agent (agent.apps): change it there")]
+    InFile(String),
     /// Too many.
     #[error("{MAX_APPS} apps are registered already: no more are taken")]
     Full,
@@ -97,12 +101,14 @@ pub enum Error {
 #[derive(Debug, Default)]
 pub struct Registry {
     apps: RwLock<BTreeMap<String, Arc<AppSpec>>>,
+    /// Names of those that stand in the apps file.
+    in_file: BTreeSet<String>,
 }
 
 impl Registry {
     /// Reads the apps file: TOML, a table `[name]` an app. No file: no apps yet.
     pub fn load(path: &str) -> Result<Self, Error> {
-        let registry = Self::default();
+        let mut registry = Self::default();
         if path.is_empty() {
             return Ok(registry);
         }
@@ -112,12 +118,16 @@ impl Registry {
             .map_err(|error| Error::Malformed { path: path.to_owned(), message: error.to_string() })?;
         for (app, spec) in apps {
             registry.put(&app, spec)?;
+            registry.in_file.insert(app);
         }
         Ok(registry)
     }
 
-    /// Adds or replaces an app.
-    pub fn put(&self, app: &str, spec: AppSpec) -> Result<(), Error> {
+    /// Whether an app can be added or replaced.
+    pub fn check(&self, app: &str, spec: &AppSpec) -> Result<(), Error> {
+        if self.in_file.contains(app) {
+            return Err(Error::InFile(app.to_owned()));
+        }
         if app.is_empty() || app.len() > MAX_NAME_BYTES {
             return Err(Error::Name(app.len()));
         }
@@ -139,12 +149,30 @@ impl Registry {
         if spec.code.sha256.as_ref().is_some_and(|digest| !Code::is_digest(digest)) {
             return Err(Error::Digest { app: app.to_owned() });
         }
-        let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
+        let apps = self.apps.read().unwrap_or_else(PoisonError::into_inner);
         if apps.len() >= MAX_APPS && !apps.contains_key(app) {
             return Err(Error::Full);
         }
+        Ok(())
+    }
+
+    /// Adds or replaces an app.
+    pub fn put(&self, app: &str, spec: AppSpec) -> Result<(), Error> {
+        self.check(app, &spec)?;
+        let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
         apps.insert(app.to_owned(), Arc::new(spec));
         Ok(())
+    }
+
+    /// Whether an app stands in the apps file.
+    pub fn is_in_file(&self, app: &str) -> bool {
+        self.in_file.contains(app)
+    }
+
+    /// Takes an app out, unless it stands in the apps file; says whether it did.
+    pub fn remove(&self, app: &str) -> bool {
+        let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
+        !self.in_file.contains(app) && apps.remove(app).is_some()
     }
 
     /// What an app needs.

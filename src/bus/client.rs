@@ -239,6 +239,9 @@ impl<T> Context<T> {
 pub(super) trait Own: Send + Sync + 'static {
     /// Takes librdkafka's statistics (JSON) into account, where they are asked for.
     fn note_statistics(&self, _: &[u8]) {}
+
+    /// The end of a partition was reached, where that is asked for.
+    fn note_end(&self, _: i32) {}
 }
 
 impl Own for () {}

@@ -53,7 +53,7 @@ impl CommittingConsumer {
     /// Joins `group` for `topics`. Returns at once, whether a broker answers or not.
     pub fn join(kafka: &Kafka, group: &str, topics: &[&str]) -> Result<Self, Error> {
         let context = client::Context::new("keying events", kafka, Changed::default());
-        Ok(Self { consumer: join(kafka, group, topics, context)?, asked: Cell::new(Instant::now()) })
+        Ok(Self { consumer: join(kafka, group, topics, &[], context)?, asked: Cell::new(Instant::now()) })
     }
 
     /// The next message, waiting for at most `timeout`. [`Self::changes`] is to be asked before it is used.

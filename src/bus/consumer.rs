@@ -1,7 +1,7 @@
 //! Two ways to read: as a member of a consumer group, and a whole topic from its beginning.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,12 +61,19 @@ pub(super) const READING: [(&str, &str); 9] = [
     ("fetch.max.bytes", "16777216"),
 ];
 
+/// For members that hold a table of their partitions: another one is to take over soon, and the end of what is there is
+/// told.
+const KEEPING: [(&str, &str); 3] =
+    [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "1000"), ("enable.partition.eof", "true")];
+
 /// Changes of ownership that were not followed yet.
 #[derive(Debug, Default)]
 struct Ownership {
     changes: Mutex<VecDeque<Change>>,
     /// Whether nobody will follow any more.
     leaving: AtomicBool,
+    /// Partitions whose end was reached and not yet told.
+    ended: Mutex<Vec<i32>>,
     log_ends: Mutex<Arc<LogEnds>>,
 }
 
@@ -80,6 +87,10 @@ impl client::Own for Ownership {
     fn note_statistics(&self, statistics: &[u8]) {
         let log_ends = Arc::new(LogEnds::read(statistics));
         *self.log_ends.lock().unwrap_or_else(PoisonError::into_inner) = log_ends;
+    }
+
+    fn note_end(&self, partition: i32) {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).push(partition);
     }
 }
 
@@ -146,8 +157,24 @@ pub struct GroupConsumer {
 impl GroupConsumer {
     /// Joins `group` for `topics`. Returns at once, whether a broker answers or not.
     pub fn join(kafka: &Kafka, group: &str, topics: &[&str]) -> Result<Self, Error> {
-        let context = client::Context::new("reading events", kafka, Ownership::default());
-        let consumer = Self { consumer: join(kafka, group, topics, context)?, asked: Cell::new(Instant::now()) };
+        Self::join_for("reading events", kafka, group, topics, &[])
+    }
+
+    /// Joins `group` for a compacted topic of which each member holds what its partitions say. One that is killed is
+    /// replaced within seconds, and [`Self::ended`] tells which partitions have been read. Returns at once.
+    pub fn join_table(kafka: &Kafka, group: &str, topic: &str) -> Result<Self, Error> {
+        Self::join_for("reading decisions", kafka, group, &[topic], &KEEPING)
+    }
+
+    fn join_for(
+        purpose: &'static str,
+        kafka: &Kafka,
+        group: &str,
+        topics: &[&str],
+        own: &[(&str, &str)],
+    ) -> Result<Self, Error> {
+        let context = client::Context::new(purpose, kafka, Ownership::default());
+        let consumer = Self { consumer: join(kafka, group, topics, own, context)?, asked: Cell::new(Instant::now()) };
         consumer.health().ask(consumer.consumer.client(), Duration::from_secs(2));
         Ok(consumer)
     }
@@ -203,6 +230,18 @@ impl GroupConsumer {
         self.follow(false, &partitions);
     }
 
+    /// The partitions of [`Self::join_table`] whose end was reached since the last call.
+    pub fn ended(&self) -> Vec<i32> {
+        std::mem::take(&mut *self.own().ended.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How many partitions `topic` has; `None` while nobody says. Blocks for at most `timeout`.
+    pub fn partitions(&self, topic: &str, timeout: Duration) -> Option<i32> {
+        let metadata = self.consumer.fetch_metadata(Some(topic), timeout).ok()?;
+        let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+        i32::try_from(partitions).ok().filter(|partitions| *partitions > 0)
+    }
+
     fn follow(&self, gained: bool, partitions: &TopicPartitionList) {
         assign(&self.consumer, gained, partitions);
         self.own().changes().pop_front();
@@ -246,8 +285,9 @@ impl Drop for GroupConsumer {
     }
 }
 
-pub(super) fn handle<T>(context: &client::Context<T>, error: KafkaError) -> Result<(), Error> {
+pub(super) fn handle<T: client::Own>(context: &client::Context<T>, error: KafkaError) -> Result<(), Error> {
     match &error {
+        KafkaError::PartitionEOF(partition) => context.own.note_end(*partition),
         KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::FencedInstanceId) => return Err(Error::Fenced),
         KafkaError::MessageConsumptionFatal(_) => return Err(Error::Fatal(error)),
         KafkaError::MessageConsumption(RDKafkaErrorCode::UnknownTopicOrPartition) => {
@@ -264,27 +304,37 @@ pub struct TableConsumer {
     topic: String,
     partitions: i32,
     /// Partitions whose end was reached once.
-    caught_up: std::collections::BTreeSet<i32>,
+    caught_up: BTreeSet<i32>,
+    /// Those of them that were not yet told.
+    ended: Vec<i32>,
     asked: Instant,
 }
 
 impl TableConsumer {
     /// Opens `topic`. Returns at once, whether a broker answers or not.
-    pub fn open(kafka: &Kafka, topic: &str) -> Result<Self, Error> {
-        let mut options = client::options(kafka, &READING);
+    /// `purpose` is what that is for, as the log says it.
+    pub fn open(kafka: &Kafka, topic: &str, purpose: &'static str) -> Result<Self, Error> {
+        // A single record is to be seen at once.
+        let mut options = client::options(kafka, &[&READING[..], &[("fetch.min.bytes", "1")]].concat());
         // Never used, but librdkafka wants one for assigning; never the user's, which is a pipeline's.
         options.set("group.id", "pilotlight-table").set("enable.partition.eof", "true");
-        let context = client::Context::new("reading decisions", kafka, ());
+        let context = client::Context::new(purpose, kafka, ());
         let consumer: BaseConsumer<_> =
             options.create_with_context(context).map_err(|error| client::unusable(kafka, error))?;
         drop(consumer.poll(Duration::ZERO));
         let asked = Instant::now() - Duration::from_secs(60);
-        Ok(Self { consumer, topic: topic.to_owned(), partitions: 0, caught_up: Default::default(), asked })
+        let topic = topic.to_owned();
+        Ok(Self { consumer, topic, partitions: 0, caught_up: BTreeSet::new(), ended: Vec::new(), asked })
     }
 
     /// Whether a broker answers.
     pub fn health(&self) -> &Health {
         &self.consumer.context().health
+    }
+
+    /// The partitions whose end was reached for the first time, since the last call.
+    pub fn ended(&mut self) -> Vec<i32> {
+        std::mem::take(&mut self.ended)
     }
 
     /// Whether all that was there at the start has been read.
@@ -303,7 +353,9 @@ impl TableConsumer {
             None => Ok(None),
             Some(Ok(message)) => Ok(Some(message)),
             Some(Err(KafkaError::PartitionEOF(partition))) => {
-                self.caught_up.insert(partition);
+                if self.caught_up.insert(partition) {
+                    self.ended.push(partition);
+                }
                 Ok(None)
             }
             Some(Err(error)) => handle(self.consumer.context(), error).map(|()| None),

@@ -19,7 +19,7 @@ impl Embedded {
     pub fn start(settings: &mut Settings) -> Result<Self, Error> {
         let cluster = MockCluster::new(1).map_err(Error::Embedded)?;
         for topic in settings.topics.wanted() {
-            cluster.create_topic(topic.name, settings.topics.partitions, 1).map_err(Error::Embedded)?;
+            cluster.create_topic(topic.name, topic.partitions, 1).map_err(Error::Embedded)?;
         }
         let mut embedded = Self { cluster };
         embedded.point(settings);

@@ -13,17 +13,18 @@ use super::client;
 use super::consumer::{READING, handle};
 use super::log_ends;
 
-/// Makes a member of `group` for `topics`.
+/// Makes a member of `group` for `topics`, with `own` options beside those of all members.
 pub(super) fn join<T: client::Own>(
     kafka: &Kafka,
     group: &str,
     topics: &[&str],
+    own: &[(&str, &str)],
     context: client::Context<T>,
 ) -> Result<BaseConsumer<client::Context<T>>, Error>
 where
     client::Context<T>: ConsumerContext,
 {
-    let mut options = client::options(kafka, &[&READING[..], &[log_ends::EVERY]].concat());
+    let mut options = client::options(kafka, &[&READING[..], &[log_ends::EVERY], own].concat());
     // Never the user's: what is committed, if anything is, says what is done.
     options.set("group.id", group).set("enable.auto.commit", "false");
     let consumer: BaseConsumer<_> =

@@ -19,17 +19,23 @@ pub struct Wanted<'a> {
     pub name: &'a str,
     /// `cleanup.policy`.
     pub cleanup: &'static str,
+    /// Partitions.
+    pub partitions: i32,
 }
 
 impl Topics {
     /// How each of the topics should be.
-    pub fn wanted(&self) -> [Wanted<'_>; 4] {
+    pub fn wanted(&self) -> [Wanted<'_>; 6] {
+        let partitions = self.partitions;
         [
-            Wanted { name: &self.invocations, cleanup: "delete" },
-            Wanted { name: &self.decisions, cleanup: "compact" },
-            Wanted { name: &self.curves, cleanup: "compact" },
+            Wanted { name: &self.invocations, cleanup: "delete", partitions },
+            Wanted { name: &self.decisions, cleanup: "compact", partitions },
+            Wanted { name: &self.curves, cleanup: "compact", partitions },
             // Keyed by origin: what is read again gives the same dead letter.
-            Wanted { name: &self.dead_letters, cleanup: "compact,delete" },
+            Wanted { name: &self.dead_letters, cleanup: "compact,delete", partitions },
+            Wanted { name: &self.apps, cleanup: "compact", partitions },
+            // All in one order: of two agents that say that a partition is theirs, the later one is right.
+            Wanted { name: &self.agents, cleanup: "compact,delete", partitions: 1 },
         ]
     }
 }
@@ -77,14 +83,14 @@ fn admin_options() -> AdminOptions {
 async fn create(admin: &AdminClient<client::Context<()>>, topics: &Topics) -> Result<(), String> {
     let wanted = topics.wanted();
     let new = wanted.iter().map(|topic| {
-        NewTopic::new(topic.name, topics.partitions, TopicReplication::Fixed(topics.replication))
+        NewTopic::new(topic.name, topic.partitions, TopicReplication::Fixed(topics.replication))
             .set("cleanup.policy", topic.cleanup)
     });
     let new: Vec<_> = new.collect();
     let results = admin.create_topics(&new, &admin_options()).await.map_err(|error| error.to_string())?;
     for result in results {
         match result {
-            Ok(topic) => info!(topic, partitions = topics.partitions, "topic created"),
+            Ok(topic) => info!(topic, "topic created"),
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((
                 topic,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 use tracing::info;
 
-use crate::agent::Agent;
+use crate::agent::{Agent, NOT_READY};
 use crate::server::{self, Site, render};
 use crate::shutdown;
 use crate::telemetry::Metrics;
@@ -42,13 +42,7 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
         let (node, shown) = (agent.node(), agent.node());
         let site = Site {
             metrics,
-            ready: Arc::new(move || {
-                if node.is_ready() {
-                    Ok("ready".to_owned())
-                } else {
-                    Err("the feed of decisions is not connected".to_owned())
-                }
-            }),
+            ready: Arc::new(move || if node.is_ready() { Ok("ready".to_owned()) } else { Err(NOT_READY.to_owned()) }),
             page: Arc::new(move || render(&site::agent_table(&shown))),
         };
         let routes = agent.routes().merge(server::routes(site));

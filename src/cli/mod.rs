@@ -158,7 +158,7 @@ fn is_usage(error: &anyhow::Error) -> bool {
             || cause.is::<crate::simulate::plot::Error>()
             || matches!(cause.downcast_ref(), Some(bus::Error::Option { .. }))
             || matches!(cause.downcast_ref(), Some(crate::simulate::TargetError::Url(_)))
-            || matches!(cause.downcast_ref(), Some(Agent::Cache { .. } | Agent::Apps(_)))
+            || matches!(cause.downcast_ref(), Some(Agent::Cache { .. } | Agent::Apps(_) | Agent::Settings(_)))
             || matches!(cause.downcast_ref(), Some(Agent::Bus(bus::Error::Option { .. })))
             || matches!(cause.downcast_ref(), Some(Pipeline::Bus(bus::Error::Option { .. })))
     })

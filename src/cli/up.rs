@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
-use crate::agent::{Agent, Node, Totals};
+use crate::agent::{Agent, NOT_READY, Node, Totals};
 use crate::bus::Embedded;
 use crate::config::{Settings, parse_ms, show_ms};
 use crate::model::{Invocation, Status, now_ms};
@@ -150,6 +150,9 @@ pub(super) fn run(common: &Common, options: Options) -> anyhow::Result<()> {
         let listener = server::bind(settings.agent.listen).await?;
         settings.agent.listen = listener.local_addr().context("the port just taken has no address")?;
         let _bus = Embedded::start(&mut settings)?;
+        // Nobody to share with, and nobody else who calls.
+        settings.agent.fleet.clear();
+        settings.agent.tokens.clear();
         let settings = settings.sped_up(options.speed);
         Session::start(settings, &options, listener)?.play(&play).await
     })
@@ -201,7 +204,7 @@ impl<'a> Session<'a> {
                 ready: Arc::new(move || match (ready_pipeline.is_ready(), ready_node.is_ready()) {
                     (true, true) => Ok("ready".to_owned()),
                     (false, _) => Err("the pipeline has no partitions yet".to_owned()),
-                    (_, false) => Err("the feed of decisions is not connected".to_owned()),
+                    (_, false) => Err(NOT_READY.to_owned()),
                 }),
                 page: Arc::new(move || {
                     let baseline = baseline.totals(now_ms(), speed);

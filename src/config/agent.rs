@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
@@ -15,6 +16,14 @@ pub struct Agent {
     pub listen: SocketAddr,
     /// Name of this node in events; empty: the host's name.
     pub node: String,
+    /// Agents with the same name of a fleet share the apps; empty: this one is alone.
+    pub fleet: String,
+    /// URL under which other agents of the fleet reach this gateway; empty: from `listen`.
+    pub advertise: String,
+    /// Files with the tokens of tenants; `*` is the operator.
+    pub tokens: BTreeMap<String, PathBuf>,
+    /// Whether everybody may do everything who reaches the gateway from elsewhere, where there are no tokens.
+    pub open: bool,
     /// Keep-alive of an app without a valid decision.
     pub default_keep_alive: Millis,
     /// File with app definitions; empty: none.
@@ -141,6 +150,11 @@ impl Agent {
         )?;
         ensure(self.max_fetching > 0, "agent.max_fetching", 0, "at least 1")?;
         ensure(self.fetch_timeout.0 > 0, "agent.fetch_timeout", "0s", "more than no time")?;
+        let is_url = self.advertise.is_empty()
+            || url::Url::parse(&self.advertise).is_ok_and(|url| {
+                url.scheme() == "http" && url.has_host() && url.path() == "/" && url.query().is_none()
+            });
+        ensure(is_url, "agent.advertise", format!("'{}'", self.advertise), "http://HOST:PORT, or empty")?;
         for (name, kind) in &self.runtimes {
             kind.check(&format!("agent.runtimes.{name}"))?;
         }
@@ -152,6 +166,26 @@ impl Agent {
         let pooled: usize = self.runtimes.values().map(|kind| kind.pool).sum();
         let key = "agent.runtimes.*.pool";
         ensure(pooled < self.max_runtimes, key, format!("{pooled} together"), "fewer than agent.max_runtimes")
+    }
+
+    /// `Err` where anybody on the network could run code here without having been let in.
+    pub fn ensure_guarded(&self, has_tokens: bool) -> Result<(), Error> {
+        let holds = has_tokens || self.open || self.listen.ip().is_loopback();
+        let expected = "an address of this machine only, or tokens under [agent.tokens]; agent.open = true lets everybody \
+                        who reaches it run code";
+        ensure(holds, "agent.listen", self.listen, expected)
+    }
+
+    /// URL under which other agents reach this gateway.
+    pub fn advertised(&self) -> String {
+        if !self.advertise.is_empty() {
+            return self.advertise.trim_end_matches('/').to_owned();
+        }
+        if !self.listen.ip().is_unspecified() {
+            return format!("http://{}", self.listen);
+        }
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        format!("http://{host}:{}", self.listen.port())
     }
 
     /// Memory in force, MB.

@@ -14,7 +14,7 @@ const FILE: &str = "pilotlight.toml";
 const PREFIX: &str = "PILOTLIGHT__";
 
 /// Sections whose keys are the user's or librdkafka's.
-const FREE: [&str; 3] = ["kafka", "agent.runtimes", "input.mappings"];
+const FREE: [&str; 4] = ["kafka", "agent.runtimes", "agent.tokens", "input.mappings"];
 
 pub(super) fn merge(
     file: Option<&Path>,

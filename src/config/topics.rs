@@ -16,6 +16,10 @@ pub struct Topics {
     pub curves: String,
     /// Events that could not be read.
     pub dead_letters: String,
+    /// The apps registered, compacted, keyed by app.
+    pub apps: String,
+    /// The agents that are there, keyed by node.
+    pub agents: String,
     /// Whether to create those that are missing.
     pub create: bool,
     /// Partitions of a topic that is created.
@@ -31,6 +35,8 @@ impl Topics {
             ("topics.decisions", &self.decisions),
             ("topics.curves", &self.curves),
             ("topics.dead_letters", &self.dead_letters),
+            ("topics.apps", &self.apps),
+            ("topics.agents", &self.agents),
         ];
         for (key, name) in names {
             ensure_name(key, name)?;

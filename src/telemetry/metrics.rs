@@ -202,6 +202,10 @@ pub struct AgentMetrics {
     pub idle_mb_s: FloatGauge,
     /// Whether the feed of decisions is connected.
     pub connected: Gauge,
+    /// Partitions of the control topic that this agent is the home of.
+    pub home_partitions: Gauge,
+    /// Invocations passed on to the home of their app, by what became of them.
+    pub passed_on: Family<Kind, Counter>,
 }
 
 impl AgentMetrics {
@@ -222,6 +226,8 @@ impl AgentMetrics {
             pooled: Gauge::default(),
             idle_mb_s: FloatGauge::default(),
             connected: Gauge::default(),
+            home_partitions: Gauge::default(),
+            passed_on: Family::default(),
         };
         metrics.with(|registry| {
             registry.register("invocations", "Invocations by start temperature", own.invocations.clone());
@@ -242,6 +248,10 @@ impl AgentMetrics {
             registry.register("pooled_runtimes", "Unspecialised runtimes waiting", own.pooled.clone());
             let help = "Idle memory so far in MB·s, pools included, in the workload's own time";
             registry.register("idle_mb_s", help, own.idle_mb_s.clone());
+            let help = "Partitions of the control topic that this agent of a fleet is the home of";
+            registry.register("home_partitions", help, own.home_partitions.clone());
+            let help = "Invocations passed on to the home of their app, by what became of them";
+            registry.register("passed_on", help, own.passed_on.clone());
             registry.register("feed_connected", "1 while the feed is connected, else 0", own.connected.clone());
         });
         own

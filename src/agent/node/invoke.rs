@@ -30,6 +30,8 @@ pub struct Request {
     pub arguments: Box<RawValue>,
     /// What caused it, where known.
     pub trigger: Option<Trigger>,
+    /// Whether it may wait for room.
+    pub waits: bool,
 }
 
 /// One invocation that was executed.
@@ -206,7 +208,7 @@ impl Node {
         let id = format!("{:032x}", rand::random::<u128>());
         let spec = self.spec(&request.app)?;
 
-        let acquired = self.acquire_in_time(&request.app, &spec).await;
+        let acquired = self.acquire_in_time(&request, &spec).await;
         let init_ms = began.elapsed().as_secs_f64() * 1000.0;
         let (result, temperature, init_ms) = match acquired {
             Err(error) => (Err(error), Temperature::Cold, init_ms),
@@ -279,15 +281,16 @@ impl Node {
     }
 
     /// The same as [`Node::acquire`], waiting while the node is full of functions that execute: a burst takes its turns.
-    async fn acquire_in_time(&self, app: &str, spec: &Arc<AppSpec>) -> Result<(Instance, Source), InvokeError> {
+    async fn acquire_in_time(&self, request: &Request, spec: &Arc<AppSpec>) -> Result<(Instance, Source), InvokeError> {
         let deadline = tokio::time::Instant::now() + self.0.settings.max_wait.duration();
         let mut queued = None;
         loop {
             let mut room = std::pin::pin!(self.0.room.notified());
             // Before trying, so that what is let go of meanwhile is not missed.
             room.as_mut().enable();
-            let acquired = self.acquire(app, spec).await;
-            if !matches!(acquired, Err(InvokeError::Full { .. })) || self.is_closing() {
+            let acquired = self.acquire(&request.app, spec).await;
+            let is_full = matches!(acquired, Err(InvokeError::Full { .. }));
+            if !is_full || !request.waits || self.is_closing() {
                 return acquired;
             }
             if queued.is_none() {

@@ -69,7 +69,8 @@ struct Inner {
     /// The next due moment may have changed.
     wake: Notify,
     feed_connected: AtomicBool,
-    caught_up: AtomicBool,
+    decisions_read: AtomicBool,
+    apps_read: AtomicBool,
     /// Invocations under way.
     under_way: AtomicUsize,
     closing: AtomicBool,
@@ -145,7 +146,8 @@ impl Node {
             ahead: Arc::new(Semaphore::new(settings.max_loading.div_ceil(2))),
             wake: Notify::new(),
             feed_connected: AtomicBool::new(false),
-            caught_up: AtomicBool::new(false),
+            decisions_read: AtomicBool::new(false),
+            apps_read: AtomicBool::new(false),
             under_way: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
             settings: settings.clone(),
@@ -158,14 +160,20 @@ impl Node {
 
     // ── Decisions ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    pub(super) fn decide(&self, decision: &Decision) {
-        let loadable = self.0.registry.get(&decision.app).is_some();
-        let unloads = self.warm().set.decide(decision, loadable, self.now_ms());
+    /// Takes a decision of a partition of the control topic over.
+    pub(super) fn decide(&self, decision: &Decision, partition: i32) {
+        let (unloads, acts) = {
+            let mut warm = self.warm();
+            // Under the lock: an app that is registered right now is either seen here, or finds the decision.
+            let loadable = self.0.registry.get(&decision.app).is_some();
+            let unloads = warm.set.decide(decision, partition, loadable, self.now_ms());
+            (unloads, warm.set.has_begun(partition))
+        };
         let Some(unloads) = unloads else { return };
         self.0.metrics.decisions.inc();
         self.want_code_for(decision);
-        // While the feed is read for the first time, nothing follows.
-        if self.0.caught_up.load(Ordering::Relaxed) {
+        // While its partition is read for the first time, nothing follows.
+        if acts {
             self.carry_out(unloads);
         } else {
             self.end(unloads);
@@ -177,11 +185,26 @@ impl Node {
         self.carry_out(unloads);
     }
 
-    /// The feed has been read for the first time.
-    pub(super) fn begin(&self) {
-        self.0.caught_up.store(true, Ordering::Relaxed);
-        let unloads = self.warm().set.begin(self.now_ms());
+    /// A partition of the control topic has been read for the first time.
+    pub(super) fn begin(&self, partition: i32) {
+        let unloads = self.warm().set.begin(partition, self.now_ms());
         self.carry_out(unloads);
+    }
+
+    /// Another node acts on the decisions of a partition from now on.
+    pub(super) fn lose(&self, partition: i32) {
+        let unloads = self.warm().set.lose(partition, self.now_ms());
+        self.carry_out(unloads);
+    }
+
+    /// The decisions that were there at the start have been read.
+    pub(super) fn set_decisions_read(&self) {
+        self.0.decisions_read.store(true, Ordering::Relaxed);
+    }
+
+    /// The apps that were registered at the start have been read.
+    pub(super) fn set_apps_read(&self) {
+        self.0.apps_read.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn set_feed_connected(&self, connected: bool) {
@@ -189,10 +212,10 @@ impl Node {
         self.0.metrics.connected.set(i64::from(connected));
     }
 
-    /// Whether the feed of decisions is connected and has been read.
+    /// Whether the feed of decisions is connected, and decisions and apps have been read.
     pub fn is_ready(&self) -> bool {
         let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
-        is(&self.0.feed_connected) && is(&self.0.caught_up) && !self.is_closing()
+        is(&self.0.feed_connected) && is(&self.0.decisions_read) && is(&self.0.apps_read) && !self.is_closing()
     }
 
     // ── The loop ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::agent::journal::Journal;
 use crate::agent::pool::PoolView;
-use crate::agent::registry::{self, AppSpec};
+use crate::agent::registry::{self, AppSpec, Registry};
 use crate::agent::warm_set::AppView;
 
 use super::Node;
@@ -42,13 +42,34 @@ pub struct Totals {
 }
 
 impl Node {
-    /// Registers an app, or replaces it; what is loaded of an older version is not used again.
-    pub fn register(&self, app: &str, spec: AppSpec) -> Result<(), registry::Error> {
+    /// Takes an app over that was registered, in place of an older version if there is one; what is loaded of that is not
+    /// used again.
+    pub(in crate::agent) fn register(&self, app: &str, spec: AppSpec) -> Result<(), registry::Error> {
         self.0.registry.put(app, spec)?;
         self.want_code(app);
         let unloads = self.warm().set.became_loadable(app, self.now_ms());
         self.carry_out(unloads);
         Ok(())
+    }
+
+    /// Takes note that an app is not registered any more.
+    pub(in crate::agent) fn unregister(&self, app: &str) {
+        if self.0.registry.remove(app) {
+            let unloads = self.warm().set.became_unknown(app, self.now_ms());
+            self.carry_out(unloads);
+        }
+    }
+
+    /// The apps registered.
+    pub(in crate::agent) fn registry(&self) -> &Registry {
+        &self.0.registry
+    }
+
+    /// Memory that runtimes may take together, and the part of it that is free, MB.
+    pub(in crate::agent) fn memory_mb(&self) -> (u32, u32) {
+        let all_mb = self.0.budget.memory_mb();
+        let taken_mb = u32::try_from(self.0.budget.taken_mb()).unwrap_or(all_mb);
+        (all_mb, all_mb.saturating_sub(taken_mb))
     }
 
     /// The apps registered.

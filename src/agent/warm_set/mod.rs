@@ -9,7 +9,7 @@ mod loads;
 mod order;
 pub(in crate::agent) mod ranking;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -49,8 +49,9 @@ pub struct WarmSet<T> {
     wanted: Order<Urgency>,
     default_keep_alive_ms: i64,
     retry_ms: i64,
-    /// While the feed is being read for the first time, old decisions must not start anything.
-    held: bool,
+    /// Partitions of the control topic whose decisions are acted on. While one is being read for the first time, old
+    /// decisions must not start anything.
+    begun: BTreeSet<i32>,
     idle_memory: IdleMemory,
     /// Who goes first.
     ranking: Ranking,
@@ -85,6 +86,8 @@ struct App<T> {
 /// What a decision asks for.
 #[derive(Debug, Clone)]
 struct ReceivedPlan {
+    /// Partition of the control topic.
+    partition: i32,
     version: Version,
     windows: Windows,
     idle_since_ms: i64,
@@ -204,7 +207,8 @@ impl<T> App<T> {
 
 impl<T> WarmSet<T> {
     /// Nothing loaded. An app without a valid decision stays loaded for `default_keep_alive_ms`; a load ahead of time
-    /// that failed is tried again after `retry_ms`. Nothing is loaded ahead of time until [`Self::begin`].
+    /// that failed is tried again after `retry_ms`. Nothing is loaded ahead of time for decisions of a partition until
+    /// [`Self::begin`].
     pub fn new(default_keep_alive_ms: i64, retry_ms: i64) -> Self {
         Self {
             apps: HashMap::default(),
@@ -212,25 +216,88 @@ impl<T> WarmSet<T> {
             wanted: Order::default(),
             default_keep_alive_ms,
             retry_ms,
-            held: true,
+            begun: BTreeSet::new(),
             idle_memory: IdleMemory::default(),
             ranking: Ranking::default(),
             instances: 0,
         }
     }
 
-    /// The feed has been read for the first time: from now on decisions are acted on.
-    pub fn begin(&mut self, now_ms: i64) -> Vec<Unload<T>> {
-        if !std::mem::replace(&mut self.held, false) {
+    /// A partition of the control topic has been read for the first time: from now on its decisions are acted on.
+    pub fn begin(&mut self, partition: i32, now_ms: i64) -> Vec<Unload<T>> {
+        if !self.begun.insert(partition) {
             return Vec::new();
         }
-        let apps: Vec<_> = self.apps.keys().cloned().collect();
-        apps.into_iter().flat_map(|app| self.reconcile(&app, now_ms)).collect()
+        self.of_partition(partition).iter().flat_map(|app| self.reconcile(app, now_ms)).collect()
     }
 
-    /// Takes a decision over, unless it is not newer than the last one about the app; says whether it did. Only a
-    /// `loadable` app, one whose code this node knows, is loaded ahead of time.
-    pub fn decide(&mut self, decision: &Decision, loadable: bool, now_ms: i64) -> Option<Vec<Unload<T>>> {
+    /// Whether decisions of the partition are acted on.
+    pub fn has_begun(&self, partition: i32) -> bool {
+        self.begun.contains(&partition)
+    }
+
+    /// A partition is another node's from now on: its decisions are forgotten, and what of its apps is idle is ended.
+    pub fn lose(&mut self, partition: i32, now_ms: i64) -> Vec<Unload<T>> {
+        self.begun.remove(&partition);
+        let mut unloads = Vec::new();
+        for app in self.of_partition(partition) {
+            if let Some(entry) = self.apps.get_mut(&app) {
+                entry.plan = None;
+            }
+            unloads.extend(self.dismiss(&app, "another node is its home now", now_ms));
+            self.remove_unused(&app);
+        }
+        unloads
+    }
+
+    /// The app is not registered any more.
+    pub fn became_unknown(&mut self, app: &str, now_ms: i64) -> Vec<Unload<T>> {
+        let Some(entry) = self.apps.get_mut(app) else { return Vec::new() };
+        entry.loadable = false;
+        let key = self.key(app);
+        self.dismiss(&key, "it is not registered any more", now_ms)
+    }
+
+    /// The apps with a decision of `partition`. O(apps).
+    fn of_partition(&self, partition: i32) -> Vec<Arc<str>> {
+        let decided = |app: &App<T>| app.plan.as_ref().is_some_and(|plan| plan.partition == partition);
+        self.apps.iter().filter(|(_, app)| decided(app)).map(|(key, _)| Arc::clone(key)).collect()
+    }
+
+    /// Takes the app out of the books if nothing of it is there; says whether it did.
+    fn remove_unused(&mut self, key: &Arc<str>) -> bool {
+        let unused = |entry: &Box<App<T>>| entry.idle.is_empty() && entry.busy == 0 && entry.loading == 0;
+        if !self.apps.get(key).is_some_and(unused) {
+            return false;
+        }
+        if let Some(entry) = self.apps.remove(key) {
+            self.due.put(key, entry.due_ms, None);
+            self.wanted.put(key, entry.urgency, None);
+        }
+        true
+    }
+
+    /// Ends what of the app is idle.
+    fn dismiss(&mut self, key: &Arc<str>, why: &'static str, now_ms: i64) -> Vec<Unload<T>> {
+        let Some(entry) = self.apps.get_mut(key) else { return Vec::new() };
+        let idle = std::mem::take(&mut entry.idle);
+        self.instances -= idle.len();
+        idle.iter().for_each(|idle| self.idle_memory.remove(idle.memory_mb, now_ms));
+        let unload = |idle: Idle<T>| Unload { app: Arc::clone(key), instance: idle.instance, why };
+        let mut unloads: Vec<_> = idle.into_iter().map(unload).collect();
+        unloads.extend(self.reconcile(key, now_ms));
+        unloads
+    }
+
+    /// Takes a decision of a partition of the control topic over, unless it is not newer than the last one about the app;
+    /// says whether it did. Only a `loadable` app, one whose code this node knows, is loaded ahead of time.
+    pub fn decide(
+        &mut self,
+        decision: &Decision,
+        partition: i32,
+        loadable: bool,
+        now_ms: i64,
+    ) -> Option<Vec<Unload<T>>> {
         let key = self.key(&decision.app);
         let app = self.apps.entry(Arc::clone(&key)).or_default();
         if app.plan.as_ref().is_some_and(|plan| decision.version <= plan.version) {
@@ -239,6 +306,7 @@ impl<T> WarmSet<T> {
         let bounded = |ms: i64| ms.clamp(0, MOST_MS);
         app.loadable = loadable;
         app.plan = Some(ReceivedPlan {
+            partition,
             version: decision.version,
             windows: decision
                 .windows
@@ -270,11 +338,7 @@ impl<T> WarmSet<T> {
             return Vec::new();
         }
         let key = Arc::clone(key);
-        if entry.idle.is_empty() && entry.busy == 0 && entry.loading == 0 {
-            if let Some(entry) = self.apps.remove(&key) {
-                self.due.put(&key, entry.due_ms, None);
-                self.wanted.put(&key, entry.urgency, None);
-            }
+        if self.remove_unused(&key) {
             return Vec::new();
         }
         if let Some(entry) = self.apps.get_mut(&key) {
@@ -544,7 +608,8 @@ impl<T> WarmSet<T> {
         let now = entry.worth.filter(|_| !entry.idle.is_empty());
         let before = std::mem::replace(&mut entry.ranked, now);
         self.ranking.rank(key, before, now);
-        let may_load = !self.held && entry.loadable && now_ms >= entry.no_load_before_ms;
+        let acts = entry.plan.as_ref().is_some_and(|plan| self.begun.contains(&plan.partition));
+        let may_load = acts && entry.loadable && now_ms >= entry.no_load_before_ms;
         let missing = if may_load { wish.have.saturating_sub(entry.idle.len() as u32 + entry.loading) } else { 0 };
         // A load that failed is tried again within the window.
         let retry_ms = Some(entry.no_load_before_ms).filter(|retry_ms| wish.have > 0 && now_ms < *retry_ms);

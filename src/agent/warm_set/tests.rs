@@ -30,7 +30,7 @@ fn loads(set: &mut WarmSet<u32>, now_ms: i64) -> usize {
 /// A set that is past its first reading of the feed.
 fn set() -> WarmSet<u32> {
     let mut set = WarmSet::new(600, 50);
-    set.begin(0);
+    set.begin(0, 0);
     set
 }
 
@@ -61,7 +61,7 @@ fn without_a_decision_the_default_keep_alive_counts() {
 fn a_window_ahead_unloads_then_loads_earlier_by_the_lead() {
     let mut set = set();
     set.note_load("a", 7);
-    assert!(set.decide(&decision(1, 0, &[(100, 200)], 1), true, 0).is_some());
+    assert!(set.decide(&decision(1, 0, &[(100, 200)], 1), 0, true, 0).is_some());
     let (_, commands) = execute(&mut set, 5, 10);
     assert_eq!(commands.len(), 1, "not loaded at 0");
     assert_eq!(set.next_due_ms(), Some(103));
@@ -80,7 +80,7 @@ fn a_window_ahead_unloads_then_loads_earlier_by_the_lead() {
 #[test]
 fn an_arrival_before_its_pre_warm_cancels_it() {
     let mut set = set();
-    set.decide(&decision(1, 0, &[(100, 200)], 1), true, 0);
+    set.decide(&decision(1, 0, &[(100, 200)], 1), 0, true, 0);
     set.start_busy("a", 0);
     set.tick(150);
     assert_eq!(loads(&mut set, 150), 0);
@@ -94,18 +94,18 @@ fn an_arrival_before_its_pre_warm_cancels_it() {
 #[test]
 fn decisions_that_are_not_newer_are_dropped() {
     let mut set = set();
-    assert!(set.decide(&decision(5, 0, &[(0, 100)], 1), true, 0).is_some());
-    assert!(set.decide(&decision(5, 0, &[(0, 900)], 1), true, 0).is_none());
-    assert!(set.decide(&decision(4, 0, &[(0, 900)], 1), true, 0).is_none());
+    assert!(set.decide(&decision(5, 0, &[(0, 100)], 1), 0, true, 0).is_some());
+    assert!(set.decide(&decision(5, 0, &[(0, 900)], 1), 0, true, 0).is_none());
+    assert!(set.decide(&decision(4, 0, &[(0, 900)], 1), 0, true, 0).is_none());
     let mut newer = decision(0, 0, &[(0, 900)], 1);
     newer.version.epoch = 1;
-    assert!(set.decide(&newer, true, 0).is_some());
+    assert!(set.decide(&newer, 0, true, 0).is_some());
 }
 
 #[test]
 fn a_decision_that_expired_gives_way_to_the_default() {
     let mut set = set();
-    set.decide(&decision(1, 0, &[(0, 5_000_000)], 1), true, 0);
+    set.decide(&decision(1, 0, &[(0, 5_000_000)], 1), 0, true, 0);
     execute(&mut set, 0, 999_900);
     assert_eq!(set.next_due_ms(), Some(1_000_000));
     assert_eq!(set.tick(1_000_000).len(), 0, "the default of 600 still holds");
@@ -115,36 +115,56 @@ fn a_decision_that_expired_gives_way_to_the_default() {
 #[test]
 fn instances_are_pre_warmed_and_kept_by_number() {
     let mut set = set();
-    set.decide(&decision(1, 0, &[(100, 200)], 3), true, 0);
+    set.decide(&decision(1, 0, &[(100, 200)], 3), 0, true, 0);
     set.tick(100);
     assert_eq!(loads(&mut set, 100), 3);
     for instance in 0..3 {
         set.loaded("a", instance, 100.0, 101);
     }
-    set.decide(&decision(2, 0, &[(0, 200)], 2), true, 110);
+    set.decide(&decision(2, 0, &[(0, 200)], 2), 0, true, 110);
     assert_eq!(set.loaded_instances(), 2);
 }
 
 #[test]
 fn old_decisions_start_nothing_while_the_feed_is_read_for_the_first_time() {
     let mut set: WarmSet<u32> = WarmSet::new(600, 50);
-    set.decide(&decision(1, 0, &[(100, 200)], 1), true, 150);
-    let commands = set.decide(&decision(2, 140, &[(100, 200)], 1), true, 150).unwrap();
+    set.decide(&decision(1, 0, &[(100, 200)], 1), 0, true, 150);
+    let commands = set.decide(&decision(2, 140, &[(100, 200)], 1), 0, true, 150).unwrap();
     assert!(commands.is_empty() && loads(&mut set, 150) == 0);
-    set.begin(150);
+    set.begin(0, 150);
     assert_eq!(loads(&mut set, 150), 0, "the newest one's window is yet to come");
     set.tick(240);
     assert_eq!(loads(&mut set, 240), 1);
 }
 
 #[test]
+fn what_another_node_is_the_home_of_is_ended_and_forgotten() {
+    let mut set = set();
+    let mut elsewhere = decision(1, 0, &[(0, 200)], 1);
+    elsewhere.app = "b".to_owned();
+    set.decide(&decision(1, 0, &[(100, 200)], 1), 0, true, 100);
+    set.decide(&elsewhere, 1, true, 100);
+    assert_eq!(loads(&mut set, 100), 1);
+    assert_eq!(set.loaded("a", 1, 100.0, 110).len(), 0);
+    assert_eq!(set.lose(1, 120).len(), 0, "nothing of it is loaded");
+    assert_eq!(set.view(120).len(), 1);
+    assert_eq!(set.lose(0, 120).len(), 1);
+    assert!(set.view(120).is_empty() && set.loaded_instances() == 0 && set.next_due_ms().is_none());
+    // Whoever becomes its home again acts when all has been read again.
+    set.decide(&decision(1, 0, &[(100, 200)], 1), 0, true, 130);
+    assert_eq!(loads(&mut set, 130), 0);
+    set.begin(0, 130);
+    assert_eq!(loads(&mut set, 130), 1);
+}
+
+#[test]
 fn a_load_that_failed_is_tried_again_later() {
     let mut set = set();
-    set.decide(&decision(1, 0, &[(100, 2000)], 1), true, 0);
+    set.decide(&decision(1, 0, &[(100, 2000)], 1), 0, true, 0);
     set.tick(100);
     assert_eq!(loads(&mut set, 100), 1);
     assert!(set.load_failed("a", 110).is_empty());
-    set.decide(&decision(2, 0, &[(100, 3000)], 1), true, 120);
+    set.decide(&decision(2, 0, &[(100, 3000)], 1), 0, true, 120);
     assert_eq!(loads(&mut set, 120), 0);
     set.tick(159);
     assert_eq!(loads(&mut set, 159), 0);
@@ -166,7 +186,7 @@ fn idle_memory_counts_what_is_loaded_and_not_executing() {
 #[test]
 fn an_end_ahead_of_the_clock_counts_as_now() {
     let mut set = set();
-    set.decide(&decision(1, 60_000, &[(0, 600)], 1), true, 0);
+    set.decide(&decision(1, 60_000, &[(0, 600)], 1), 0, true, 0);
     assert_eq!(execute(&mut set, 0, 10).1.len(), 0);
     assert_eq!(execute(&mut set, 20, 30).0, Some(Temperature::Warm));
 }
@@ -174,19 +194,19 @@ fn an_end_ahead_of_the_clock_counts_as_now() {
 #[test]
 fn a_decision_for_ever_stays_within_bounds() {
     let mut set = set();
-    set.decide(&decision(1, 0, &[(0, i64::MAX)], u32::MAX), true, 0);
+    set.decide(&decision(1, 0, &[(0, i64::MAX)], u32::MAX), 0, true, 0);
     execute(&mut set, 0, 10);
     assert!(set.tick(999_999).is_empty());
     let mut later = decision(2, 999_000, &[(5, i64::MAX)], u32::MAX);
     later.valid_until_ms = i64::MAX;
-    set.decide(&later, true, 999_999);
+    set.decide(&later, 0, true, 999_999);
     assert_eq!(loads(&mut set, 999_999), MOST_INSTANCES as usize - 1, "one is loaded");
 }
 
 #[test]
 fn what_this_node_cannot_load_is_not_tried() {
     let mut set = set();
-    set.decide(&decision(1, 0, &[(100, 2000)], 1), false, 0);
+    set.decide(&decision(1, 0, &[(100, 2000)], 1), 0, false, 0);
     set.tick(100);
     assert_eq!(loads(&mut set, 100), 0);
     set.became_loadable("a", 150);
@@ -199,7 +219,7 @@ fn of_many_loads_the_likeliest_come_first() {
     for (app, cold, load_ms) in [("b", None, 10), ("c", Some(0.2), 10), ("d", Some(0.2), 30), ("e", Some(0.9), 99)] {
         let expected = cold.map(|cold_probability| Expected { cold_probability, idle_mb_s: 0.0 });
         set.note_load(app, load_ms);
-        set.decide(&Decision { app: app.to_owned(), expected, ..decision(1, 0, &[(200, 300)], 1) }, true, 0);
+        set.decide(&Decision { app: app.to_owned(), expected, ..decision(1, 0, &[(200, 300)], 1) }, 0, true, 0);
     }
     set.tick(200);
     let order: Vec<_> = std::iter::from_fn(|| set.next_load(200)).map(|app| app.to_string()).collect();
@@ -209,7 +229,7 @@ fn of_many_loads_the_likeliest_come_first() {
 #[test]
 fn a_load_that_nobody_began_before_its_window_was_over_is_dropped() {
     let mut set = set();
-    set.decide(&decision(1, 0, &[(100, 200)], 1), true, 0);
+    set.decide(&decision(1, 0, &[(100, 200)], 1), 0, true, 0);
     set.tick(150);
     set.tick(200);
     assert_eq!(loads(&mut set, 200), 0);
@@ -225,7 +245,7 @@ fn what_is_worth_least_for_its_memory_is_evicted_first() {
     let load = |set: &mut WarmSet<u32>, app: &str, cold: Option<f64>, load_ms: i64, memory_mb: f64| {
         let expected = cold.map(|cold_probability| Expected { cold_probability, idle_mb_s: 0.0 });
         let decision = Decision { app: app.to_owned(), expected, ..decision(1, 0, &[(0, 900)], 1) };
-        set.decide(&decision, true, 0);
+        set.decide(&decision, 0, true, 0);
         set.note_load(app, load_ms);
         set.start_busy(app, 0);
         set.release(app, 1, memory_mb, 10);
@@ -274,7 +294,7 @@ fn what_is_loaded_ahead_makes_room_only_of_what_is_worth_less() {
 #[test]
 fn a_tombstone_that_is_not_newer_forgets_nothing() {
     let mut set = set();
-    set.decide(&decision(9, 0, &[(100, 200)], 1), true, 0);
+    set.decide(&decision(9, 0, &[(100, 200)], 1), 0, true, 0);
     set.forget("a", Some(Version { epoch: 0, position: 9 }), 10);
     assert_eq!(set.view(10).len(), 1);
 }
@@ -282,10 +302,10 @@ fn a_tombstone_that_is_not_newer_forgets_nothing() {
 #[test]
 fn a_tombstone_forgets_the_app() {
     let mut set = set();
-    set.decide(&decision(9, 0, &[(100, 200)], 1), true, 0);
+    set.decide(&decision(9, 0, &[(100, 200)], 1), 0, true, 0);
     assert!(set.forget("a", Some(Version { epoch: 0, position: 10 }), 10).is_empty());
     assert!(set.view(10).is_empty() && set.next_due_ms().is_none());
-    assert!(set.decide(&decision(3, 0, &[(0, 1)], 1), true, 20).is_some());
+    assert!(set.decide(&decision(3, 0, &[(0, 1)], 1), 0, true, 20).is_some());
 }
 
 proptest! {
@@ -304,7 +324,7 @@ proptest! {
                 1 => { set.start_busy("a", now); next += 1; alive += 1; held.push(next) }
                 2 => if let Some(instance) = held.pop() { unloads.extend(set.release("a", instance, 10.0, now)) },
                 3 => if held.pop().is_some() { alive -= 1; unloads.extend(set.lost("a", now)) },
-                4 => { position += 1; unloads.extend(set.decide(&decision(position, now, &[(wait, 3 * wait)], 2), true, now).unwrap()) }
+                4 => { position += 1; unloads.extend(set.decide(&decision(position, now, &[(wait, 3 * wait)], 2), 0, true, now).unwrap()) }
                 _ => if set.evict(None, now).is_some() { alive -= 1 },
             }
             while set.next_load(now).is_some() {
