@@ -1,6 +1,7 @@
-//! Which apps there are, and what each needs in order to be loaded: from the apps file, and from the topic of apps, where
-//! `PUT /apps/{app}` of any agent puts them. Those of the file are this agent's own and come first. What a decision says of an app's code is fetched ahead, but never executed on its word alone: whoever can write
-//! events must not thereby be able to run code here.
+//! Which apps there are, and what each needs in order to be loaded: from the apps file, and from the topic of apps,
+//! where `PUT /apps/{app}` of any agent puts them. Those of the file are this agent's own and come first. What a
+//! decision says of an app's code is fetched ahead, but never executed on its word alone: whoever can write events must
+//! not thereby be able to run code here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
