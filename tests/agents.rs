@@ -1,7 +1,7 @@
-//! Agents of one fleet share the apps: whichever is asked, an app runs at its home; what is registered with one is known to
-//! all; and when one is killed, its callers get an answer or are told what may have happened, and the others take its apps
-//! over.
-#![allow(clippy::unwrap_used, reason = "tests say what they expect")]
+//! Agents of one fleet share the apps: whichever is asked, an app runs at its home; what is registered with one is
+//! known to all; and when one is killed, its callers get an answer or are told what may have happened, and the others
+//! take its apps over.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests say what they expect")]
 
 mod support;
 

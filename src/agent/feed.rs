@@ -75,7 +75,8 @@ fn read_alone(mut consumer: TableConsumer, node: &Node, shutdown: &Shutdown) -> 
     Ok(())
 }
 
-/// The next message of a table. What goes wrong is said, and tried again: what is known stays in force until it expires.
+/// The next message of a table. What goes wrong is said, and tried again: what is known stays in force until it
+/// expires.
 pub(super) fn next<'c>(consumer: &'c mut TableConsumer, shutdown: &Shutdown) -> Option<BorrowedMessage<'c>> {
     consumer.poll(Duration::from_millis(50)).unwrap_or_else(|error| {
         warn!("{error}; trying again");

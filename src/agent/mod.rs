@@ -1,9 +1,9 @@
 //! Step 6: decisions → warm runtimes, which execute functions.
 //!
-//! [`feed`] reads the decisions and the apps ([`registrations`], [`registry`]), [`warm_set`] knows what should be loaded and
-//! when, [`node`] carries it out with the [`pool`] of unspecialised runtimes, the code from [`prefetch`] and the processes or
-//! containers of [`backend`]; [`gateway`] is the door for callers ([`tokens`] says who may), [`fleet`] shares the apps out between agents,
-//! [`events`] closes the loop by publishing each finished execution.
+//! [`feed`] reads the decisions and the apps ([`registrations`], [`registry`]), [`warm_set`] knows what should be
+//! loaded and when, [`node`] carries it out with the [`pool`] of unspecialised runtimes, the code from [`prefetch`] and
+//! the processes or containers of [`backend`]; [`gateway`] is the door for callers ([`tokens`] says who may), [`fleet`]
+//! shares the apps out between agents, [`events`] closes the loop by publishing each finished execution.
 
 pub mod backend;
 mod budget;

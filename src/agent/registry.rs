@@ -191,6 +191,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_stands_in_the_apps_file_comes_first() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "[a]\nruntime = 'sh'\ncode.uri = 'data:,file'").unwrap();
+        let registry = Registry::load(file.path().to_str().unwrap()).unwrap();
+        let spec = AppSpec {
+            code: Code { uri: "data:,topic".to_owned(), sha256: None },
+            ..(*registry.get("a").unwrap()).clone()
+        };
+        assert!(matches!(registry.put("a", spec.clone()), Err(Error::InFile(_))) && !registry.remove("a"));
+        assert_eq!(registry.get("a").unwrap().code.uri, "data:,file");
+        registry.put("b", spec).unwrap();
+        assert!(registry.remove("b") && !registry.remove("b") && registry.get("b").is_none());
+    }
+
+    #[test]
     fn takes_what_can_be_loaded_and_published() {
         let put = |json: serde_json::Value| {
             let spec: AppSpec = serde_json::from_value(json).unwrap();

@@ -1,8 +1,8 @@
-//! Who is there, and which of them is the home of which partition of the control topic. Pure: it is told what is read and
-//! what the consumer group gives and takes.
+//! Who is there, and which of them is the home of which partition of the control topic. Pure: it is told what is read
+//! and what the consumer group gives and takes.
 //!
-//! What was ours stays ours until another says that it is his: between two homes nobody would act on an app's decisions, and
-//! while Kafka is away the group takes everything from everybody.
+//! What was ours stays ours until another says that it is his: between two homes nobody would act on an app's
+//! decisions, and while Kafka is away the group takes everything from everybody.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -163,7 +163,8 @@ impl Members {
         self.given.iter().copied().collect()
     }
 
-    /// The group takes these away. Those of them that are ours no more: another has claimed them, or we never read them.
+    /// The group takes these away. Those of them that are ours no more: another has claimed them, or we never read
+    /// them.
     pub(super) fn take(&mut self, partitions: &[i32]) -> Vec<i32> {
         self.given.retain(|partition| !partitions.contains(partition));
         let lost: Vec<i32> = partitions

@@ -1,5 +1,5 @@
-//! The agents of a fleet: each is the home of some partitions of the control topic, and so of the apps whose decisions are in
-//! them.
+//! The agents of a fleet: each is the home of some partitions of the control topic, and so of the apps whose decisions
+//! are in them.
 //!
 //! [`decisions`] joins the consumer group that shares the partitions out, [`members`] knows who is the home of what,
 //! [`announce`] says so to the others on the topic of agents, [`pass_on`] brings an invocation to its app's home.
@@ -168,8 +168,8 @@ impl Fleet {
         self.0.partitions.store(partitions, Ordering::Relaxed);
     }
 
-    /// Says so where an app's decisions are not in the partition that makes an agent its home: then an agent acts on them to
-    /// which the others do not pass its invocations on.
+    /// Says so where an app's decisions are not in the partition that makes an agent its home: then an agent acts on
+    /// them to which the others do not pass its invocations on.
     fn check_partition(&self, app: &str, partition: i32) {
         let expected = partition::partition_of(app, self.0.partitions.load(Ordering::Relaxed));
         if expected.is_some_and(|expected| expected != partition)

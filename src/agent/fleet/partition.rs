@@ -1,5 +1,5 @@
-//! Which partition an app's records are in: as our producers (`murmur2_random`, see `bus::producer`) and Kafka's Java client
-//! choose it.
+//! Which partition an app's records are in: as our producers (`murmur2_random`, see `bus::producer`) and Kafka's Java
+//! client choose it.
 
 /// The partition of `app` in a topic of `partitions`; `None` where that is 0.
 pub(super) fn partition_of(app: &str, partitions: i32) -> Option<i32> {

@@ -1,5 +1,5 @@
-//! Passes an invocation on to the home of its app, at most once, and never in such a way that it could be executed twice
-//! without its caller knowing.
+//! Passes an invocation on to the home of its app, at most once, and never in such a way that it could be executed
+//! twice without its caller knowing.
 
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ pub(in crate::agent) const PASSED_ON: HeaderName = HeaderName::from_static("x-pi
 
 /// How long a connection may take.
 const CONNECTING: Duration = Duration::from_secs(1);
-/// An agent whose machine is gone says nothing at all: after so long a silence it is asked, so often, whether it is there.
+/// An agent whose machine is gone says nothing at all: after so long a silence it is asked, so often, whether it is
+/// there.
 const SILENCE: Duration = Duration::from_secs(5);
 const ASKED_EVERY: Duration = Duration::from_secs(1);
 const ASKED: u32 = 3;

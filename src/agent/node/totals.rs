@@ -42,8 +42,8 @@ pub struct Totals {
 }
 
 impl Node {
-    /// Takes an app over that was registered, in place of an older version if there is one; what is loaded of that is not
-    /// used again.
+    /// Takes an app over that was registered, in place of an older version if there is one; what is loaded of that is
+    /// not used again.
     pub(in crate::agent) fn register(&self, app: &str, spec: AppSpec) -> Result<(), registry::Error> {
         self.0.registry.put(app, spec)?;
         self.want_code(app);

@@ -289,8 +289,8 @@ impl<T> WarmSet<T> {
         unloads
     }
 
-    /// Takes a decision of a partition of the control topic over, unless it is not newer than the last one about the app;
-    /// says whether it did. Only a `loadable` app, one whose code this node knows, is loaded ahead of time.
+    /// Takes a decision of a partition of the control topic over, unless it is not newer than the last one about the
+    /// app; says whether it did. Only a `loadable` app, one whose code this node knows, is loaded ahead of time.
     pub fn decide(
         &mut self,
         decision: &Decision,
