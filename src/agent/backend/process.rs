@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process_group, prlimit};
@@ -61,7 +62,8 @@ impl Processes {
         if let Some(stderr) = child.stderr.take() {
             tokio::spawn(pass_on(stderr, name.to_owned()));
         }
-        let group = Group { child, memory_limit: self.limits.memory_limit };
+        let data_bytes = AtomicU64::new(u64::MAX);
+        let group = Group { child, memory_limit: self.limits.memory_limit, data_bytes };
         group.limit(Resource::Core, 0)?;
         if self.limits.files > 0 {
             group.limit(Resource::Nofile, self.limits.files)?;
@@ -85,6 +87,8 @@ struct Group {
     child: Child,
     /// Multiple of the declared memory; 0: no limit.
     memory_limit: f64,
+    /// What it may allocate, bytes: without a privilege, a limit can't be raised again.
+    data_bytes: AtomicU64,
 }
 
 impl Group {
@@ -110,7 +114,9 @@ impl Life for Group {
     async fn allow(&self, memory_mb: f64) -> io::Result<()> {
         let Some(leader) = self.leader().filter(|_| self.memory_limit > 0.0) else { return Ok(()) };
         let own = allocated_bytes(leader)?;
-        self.limit(Resource::Data, own.saturating_add((self.memory_limit * memory_mb * MB) as u64))
+        let most = own.saturating_add((self.memory_limit * memory_mb * MB) as u64);
+        let before = self.data_bytes.fetch_min(most, Ordering::Relaxed);
+        if most < before { self.limit(Resource::Data, most) } else { Ok(()) }
     }
 }
 

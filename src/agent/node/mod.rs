@@ -517,10 +517,14 @@ impl Instance {
         Arc::ptr_eq(&self.spec, spec) && !self.runtime.has_died() && self.worn(settings).is_none()
     }
 
-    /// Whether it may take the code of an app of `spec`, by agent.isolation = "tenant".
+    /// Whether it may take the code of an app of `spec`, by agent.isolation = "tenant". What limits its memory can't always be
+    /// raised again.
     fn is_fit(&self, spec: &AppSpec) -> bool {
         let same_tenant = spec.tenant.is_some() && self.spec.tenant == spec.tenant;
-        same_tenant && self.spec.runtime == spec.runtime && !self.runtime.has_died()
+        same_tenant
+            && spec.memory_mb <= self.spec.memory_mb
+            && self.spec.runtime == spec.runtime
+            && !self.runtime.has_died()
     }
 
     /// Why it is to execute nothing more.
