@@ -17,7 +17,8 @@ use crate::ingest::MAX_NAME_BYTES;
 use crate::model::{Invocation, Status, Temperature, Trigger};
 use crate::telemetry::Kind;
 
-use super::{Instance, Node, Origin};
+use super::loading::Origin;
+use super::{Instance, Node};
 
 /// One invocation to execute.
 #[derive(Debug)]

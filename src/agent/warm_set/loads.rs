@@ -1,5 +1,7 @@
 //! How long loading takes, and which load ahead of time is to be done first.
 
+use std::cmp::Reverse;
+
 /// Loads that are remembered: of as many, the 95th percentile is the longest but one.
 const RECENT: usize = 20;
 
@@ -31,18 +33,23 @@ impl LoadTimes {
 }
 
 /// Whose turn it is when more is to be loaded than can be at once: the likeliest to be used first, as each load takes its
-/// turn for as long as it saves; of equals the one that saves most.
+/// turn for as long as it saves; of equals the one that has waited longest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Urgency {
     hit: u32,
-    load_ms: u32,
+    since_ms: Reverse<i64>,
 }
 
 impl Urgency {
-    /// Of a load of `load_ms` that is of use with a probability of `hit`.
-    pub fn new(hit: f32, load_ms: i64) -> Self {
+    /// Of a load that is of use with a probability of `hit`, and wanted since then.
+    pub fn new(hit: f32, since_ms: i64) -> Self {
         // In order for all numbers that are no less than 0.
-        Self { hit: hit.max(0.0).to_bits(), load_ms: u32::try_from(load_ms).unwrap_or(u32::MAX) }
+        Self { hit: hit.max(0.0).to_bits(), since_ms: Reverse(since_ms) }
+    }
+
+    /// Since when the load is wanted, ms.
+    pub fn since_ms(self) -> i64 {
+        self.since_ms.0
     }
 }
 

@@ -1,3 +1,4 @@
+use super::app::MOST_INSTANCES;
 use super::*;
 use crate::model::{Expected, Regime};
 use proptest::prelude::*;
@@ -216,12 +217,11 @@ fn what_this_node_cannot_load_is_not_tried() {
 #[test]
 fn of_many_loads_the_likeliest_come_first() {
     let mut set = set();
-    for (app, cold, load_ms) in [("b", None, 10), ("c", Some(0.2), 10), ("d", Some(0.2), 30), ("e", Some(0.9), 99)] {
+    for (app, cold, from_ms) in [("b", None, 200), ("c", Some(0.2), 200), ("d", Some(0.2), 199), ("e", Some(0.9), 1)] {
         let expected = cold.map(|cold_probability| Expected { cold_probability, idle_mb_s: 0.0 });
-        set.note_load(app, load_ms);
-        set.decide(&Decision { app: app.to_owned(), expected, ..decision(1, 0, &[(200, 300)], 1) }, 0, true, 0);
+        set.decide(&Decision { app: app.to_owned(), expected, ..decision(1, 0, &[(from_ms, 300)], 1) }, 0, true, 0);
     }
-    set.tick(200);
+    (0..=200).for_each(|now_ms| assert!(set.tick(now_ms).is_empty()));
     let order: Vec<_> = std::iter::from_fn(|| set.next_load(200)).map(|app| app.to_string()).collect();
     assert_eq!(order, ["d", "c", "b", "e"]);
 }
