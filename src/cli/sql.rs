@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::Args;
 use tokio::runtime::Runtime;
 
+use crate::config;
 use crate::history::Store;
 use crate::query::client::Remote;
 use crate::query::output::{self, Format, WriteError};
@@ -23,8 +24,8 @@ use super::{Common, Usage};
 #[command(after_help = "Examples:\n  \
                         pilotlight sql 'SELECT app, invocations FROM apps ORDER BY 2 DESC LIMIT 10'\n  \
                         pilotlight sql --mount azure=traces/azure2019 --schema azure -f sql/load_over_time.sql\n  \
-                        pilotlight sql --history s3://bucket/history -f sql/always_cold.sql
-  \
+                        pilotlight sql --history s3://bucket/history -f sql/always_cold.sql\n  \
+                        pilotlight sql --history s3://bucket/history --ballista 10.0.0.9:50050 -f sql/skew.sql\n  \
                         pilotlight sql --url http://10.0.0.7:7465 --format csv 'SELECT * FROM decisions' > decisions.csv\n  \
                         pilotlight sql --mount azure=traces/azure2019 --listen 127.0.0.1:5433    and then: psql -h 127.0.0.1 -p 5433\n  \
                         pilotlight sql    asks for statements; \\? there helps")]
@@ -44,6 +45,10 @@ pub(super) struct Options {
     /// Read the files of a history, such as file:///var/lib/history: the tables that a pipeline has of what ran
     #[arg(long, value_name = "URL", conflicts_with = "url")]
     history: Option<String>,
+    /// Have the Ballista cluster with its scheduler there run what reads the history
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_address, requires = "history",
+          conflicts_with_all = ["mounts", "listen"])]
+    ballista: Option<String>,
     /// Where tables are looked for that are named without a schema
     #[arg(long, value_name = "NAME", requires = "mounts")]
     schema: Option<String>,
@@ -75,9 +80,11 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
             Session::There(Box::new(Remote::new(&format!("http://{}", settings.server.listen))?))
         }
         None => {
-            let schema = options.schema.as_deref();
-            let engine = Engine::with_default_schema(&settings.query.all_cores(), schema)?;
-            postgres::add_catalog(&engine)?;
+            let limits = settings.query.all_cores();
+            let engine = match &options.ballista {
+                Some(scheduler) => on_cluster(&limits, scheduler)?,
+                None => here(&limits, options.schema.as_deref())?,
+            };
             for (index, (name, folder)) in options.mounts.iter().enumerate() {
                 if options.mounts.iter().take(index).any(|(other, _)| other == name) {
                     return Err(Usage(format!("--mount names '{name}' twice: each schema holds one trace")).into());
@@ -108,6 +115,30 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
         Some(text) => run_all(&threads, &session, &text, options),
         None => ask(&threads, &session, options),
     }
+}
+
+fn here(limits: &config::Query, schema: Option<&str>) -> anyhow::Result<Engine> {
+    let engine = Engine::with_default_schema(limits, schema)?;
+    postgres::add_catalog(&engine)?;
+    Ok(engine)
+}
+
+#[cfg(feature = "ballista")]
+fn on_cluster(limits: &config::Query, scheduler: &str) -> anyhow::Result<Engine> {
+    Ok(crate::query::ballista::engine(limits, scheduler)?)
+}
+
+#[cfg(not(feature = "ballista"))]
+fn on_cluster(_: &config::Query, _: &str) -> anyhow::Result<Engine> {
+    let expected = "--ballista needs a pilotlight that knows Ballista: build it with --features ballista";
+    Err(Usage(expected.to_owned()).into())
+}
+
+fn parse_address(text: &str) -> Result<String, String> {
+    let expected = || format!("found '{text}', expected HOST:PORT, such as 10.0.0.9:50050");
+    let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
+    port.parse::<u16>().map_err(|_| expected())?;
+    if host.is_empty() || host.contains('/') { Err(expected()) } else { Ok(text.to_owned()) }
 }
 
 fn parse_mount(text: &str) -> Result<(String, PathBuf), String> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::array::{ArrayRef, BooleanArray, Int32Array, StringArray, TimestampMillisecondArray};
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::{Column, DFSchema, ScalarValue};
@@ -30,12 +30,9 @@ use super::layout::{self, Listed, covered};
 use super::store::{About, Store};
 use super::tables::Table;
 
-/// Under which URL engines know the store.
-const URL: &str = "history://files";
-
 /// Has `context` find the files of `store`.
 pub fn register(context: &SessionContext, store: &Store) -> Result<()> {
-    let url = ObjectStoreUrl::parse(URL)?;
+    let url = ObjectStoreUrl::parse(store.origin())?;
     context.runtime_env().register_object_store(url.as_ref(), store.objects());
     Ok(())
 }
@@ -59,6 +56,19 @@ impl Files {
     /// Some files of a table, which are read so that the rows of all together come in order.
     pub fn these(store: &Store, table: Table, files: Vec<Listed<About>>) -> Self {
         Self { chosen: Some(files), ..Self::of(store, table) }
+    }
+
+    /// The same with text that lies in one piece, row by row, in place of views of it.
+    #[must_use]
+    pub fn without_views(self) -> Self {
+        let plain = |field: &FieldRef| match field.data_type() {
+            DataType::Utf8View => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8)),
+            _ => Arc::clone(field),
+        };
+        let file: Vec<_> = self.columns.file_schema().fields().iter().map(plain).collect();
+        let folders = self.columns.table_partition_cols().clone();
+        let columns = TableSchema::builder(Arc::new(Schema::new(file))).with_table_partition_cols(folders).build();
+        Self { columns, ..self }
     }
 
     /// Its columns, with those of its folders.
@@ -89,7 +99,8 @@ impl Files {
         let known = state.runtime_env().cache_manager.get_file_metadata_cache();
         let reader = Arc::new(CachedParquetFileReaderFactory::new(self.store.objects(), known));
         let source = Arc::new(ParquetSource::new(self.columns.clone()).with_parquet_file_reader_factory(reader));
-        let mut scan = FileScanConfigBuilder::new(ObjectStoreUrl::parse(URL)?, source).with_limit(limit);
+        let mut scan =
+            FileScanConfigBuilder::new(ObjectStoreUrl::parse(self.store.origin())?, source).with_limit(limit);
         scan = match self.chosen {
             // Within a file rows are in order.
             Some(_) => {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use url::{Position, Url};
 
 use crate::objects;
 
@@ -62,14 +63,18 @@ impl About {
 pub struct Store {
     objects: Arc<dyn ObjectStore>,
     root: Path,
+    origin: String,
     url: String,
 }
 
 impl Store {
     /// Opens the one at `url`. Makes no connection yet.
     pub fn open(url: &str) -> Result<Self, Error> {
-        let (objects, root) = objects::open(url).map_err(|reason| Error::Url { url: url.to_owned(), reason })?;
-        Ok(Self { objects: objects.into(), root, url: url.to_owned() })
+        let not_one = |reason| Error::Url { url: url.to_owned(), reason };
+        let (objects, root) = objects::open(url).map_err(not_one)?;
+        let parsed = Url::parse(url).map_err(|error| not_one(error.to_string()))?;
+        let origin = parsed[..Position::BeforePath].to_owned();
+        Ok(Self { objects: objects.into(), root, origin, url: url.to_owned() })
     }
 
     /// What knows the objects.
@@ -85,6 +90,11 @@ impl Store {
     /// Its URL.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Its URL without the folder, under which engines know its objects: `s3://bucket`.
+    pub fn origin(&self) -> &str {
+        &self.origin
     }
 
     /// All files of a table, in any order.

@@ -70,6 +70,11 @@ impl Engine {
         let config = SessionConfig::new()
             .with_default_catalog_and_schema(CATALOG, schema.unwrap_or(SCHEMA))
             .with_target_partitions(settings.threads());
+        Self::of(Self::within(settings, config)?, settings)
+    }
+
+    /// What runs statements within the limits of memory and disk.
+    pub(super) fn within(settings: &config::Query, config: SessionConfig) -> Result<SessionStateBuilder, Error> {
         let pool = FairSpillPool::new(settings.memory_mb << 20);
         let spill = DiskManagerBuilder::default()
             .with_mode(DiskManagerMode::OsTmpDirectory)
@@ -78,13 +83,13 @@ impl Engine {
             .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, NAMED_CONSUMERS)))
             .with_disk_manager_builder(spill)
             .build_arc()?;
-        let state = SessionStateBuilder::new()
-            .with_config(config)
-            .with_runtime_env(environment)
-            .with_default_features()
-            .with_physical_optimizer_rule(Arc::new(TimeLimit { limit_ms: settings.time_limit.0 }))
-            .build();
-        let context = SessionContext::new_with_state(state);
+        Ok(SessionStateBuilder::new().with_config(config).with_runtime_env(environment).with_default_features())
+    }
+
+    /// The same within the limit of time, and with what is known to every statement.
+    pub(super) fn of(state: SessionStateBuilder, settings: &config::Query) -> Result<Self, Error> {
+        let limit = TimeLimit { limit_ms: settings.time_limit.0 };
+        let context = SessionContext::new_with_state(state.with_physical_optimizer_rule(Arc::new(limit)).build());
         describe::add_information_schema(&context)?;
         functions::register(&context);
         Ok(Self { context })

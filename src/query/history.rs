@@ -35,8 +35,11 @@ pub fn add_tables(engine: &Engine, store: &Store, handle: Option<&Handle>) -> Re
     let context = engine.context();
     reading::register(context, store)?;
     let unwritten = handle.map(|handle| Arc::new(Unwritten { handle: handle.clone(), last: Mutex::default() }));
+    let with_views = context.copied_config().options().execution.parquet.schema_force_view_types;
     for table in Table::ALL {
-        let provider = HistoryTable { table, files: Files::of(store, table), unwritten: unwritten.clone() };
+        let files = Files::of(store, table);
+        let files = if with_views { files } else { files.without_views() };
+        let provider = HistoryTable { table, files, unwritten: unwritten.clone() };
         context.register_table(table.name(), Arc::new(provider))?;
     }
     add_views(engine)?;

@@ -2,8 +2,10 @@
 //!
 //! [`engine`] runs a statement within limits, on [`threads`] of its own, with the [`functions`] that SQL lacks. Its tables
 //! are the state of a running pipeline ([`live`]), what it did ([`history`]) and published traces ([`mount`]). [`output`] writes rows. [`http`] and
-//! [`postgres`] are the ways in, and [`client`] comes in by the former.
+//! [`postgres`] are the ways in, and [`client`] comes in by the former. `ballista` has a cluster run what reads history.
 
+#[cfg(feature = "ballista")]
+pub mod ballista;
 pub mod client;
 mod describe;
 pub mod engine;

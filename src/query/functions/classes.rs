@@ -6,17 +6,17 @@ use datafusion::logical_expr::{ScalarUDF, Volatility, create_udf};
 use super::of_numbers;
 
 /// Invocations per day up to which a class reaches, and its name, which sorts.
-const CLASSES: [(f64, &str); 4] = [
+pub(super) const CLASSES: [(f64, &str); 4] = [
     (1.0, "1: up to 1/day"),
     (24.0, "2: up to 1/hour"),
     (1_440.0, "3: up to 1/minute"),
     (86_400.0, "4: up to 1/second"),
 ];
-const FASTEST: &str = "5: above 1/second";
+pub(super) const FASTEST: &str = "5: above 1/second";
 
-const MINUTE_MS: f64 = 60_000.0;
+pub(super) const MINUTE_MS: f64 = 60_000.0;
 /// The bin of idle times that are too long for the others: 4 h in minutes (§4.2).
-const OUT_OF_BOUNDS: f64 = 240.0;
+pub(super) const OUT_OF_BOUNDS: f64 = 240.0;
 
 /// `rate_class(per_day)`: the class of an average rate, as the axes of figure 5 mark them.
 pub(super) fn rate_class() -> ScalarUDF {

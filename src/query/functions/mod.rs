@@ -2,10 +2,13 @@
 //! USENIX ATC 2020).
 //!
 //! [`histogram`] is about counts in bins, [`variation`] and [`rank`] aggregate, [`classes`] name what a figure means.
+//! `standard` spells them out for engines that don't have them.
 
 mod classes;
 mod histogram;
 mod rank;
+#[cfg(feature = "ballista")]
+mod standard;
 #[cfg(test)]
 mod tests;
 mod variation;
@@ -19,6 +22,9 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionImplementation};
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
+
+#[cfg(feature = "ballista")]
+pub use standard::spell_out;
 
 /// Makes all functions known.
 pub fn register(context: &SessionContext) {
@@ -87,9 +93,11 @@ fn numbers(column: &ArrayRef) -> Result<Float64Array> {
     Ok(cast(column, &DataType::Float64)?.as_primitive::<Float64Type>().clone())
 }
 
+/// By what share of all a rank may exceed a whole one and still be it: 0.07 · 100 is a little more than 7.
+const SLACK: f64 = 1e-9;
+
 /// Which of `count` sorted values, from 1, is the smallest that a share `p` of them (0 to 1) does not exceed: nearest
 /// rank.
 fn rank_of(count: f64, p: f64) -> f64 {
-    // 0.07 · 100 is a little more than 7.
-    (p * count - 1e-9 * count).ceil().clamp(1.0, count.max(1.0))
+    (p * count - SLACK * count).ceil().clamp(1.0, count.max(1.0))
 }

@@ -16,7 +16,7 @@ use super::{numbers, of_numbers};
 
 /// Sums of equal values differ from one another in their last digits: variances below this share of the squared mean
 /// are none.
-const NO_VARIANCE: f64 = 1e-9;
+pub(super) const NO_VARIANCE: f64 = 1e-9;
 
 /// `cv_of_sums(n, sum, sum_of_squares)`: the same of values that were added up.
 pub(super) fn cv_of_sums() -> ScalarUDF {
