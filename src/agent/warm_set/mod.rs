@@ -138,8 +138,8 @@ impl<T> WarmSet<T> {
 
     /// Takes the app out of the books if nothing of it is there; says whether it did.
     fn remove_unused(&mut self, key: &Arc<str>) -> bool {
-        let unused = |entry: &Box<App<T>>| entry.idle.is_empty() && entry.busy == 0 && entry.loading == 0;
-        if !self.apps.get(key).is_some_and(unused) {
+        let unused = |entry: &App<T>| entry.idle.is_empty() && entry.busy == 0 && entry.loading == 0;
+        if !self.apps.get(key).is_some_and(|entry| unused(entry)) {
             return false;
         }
         if let Some(entry) = self.apps.remove(key) {
