@@ -46,8 +46,11 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
             page: Arc::new(move || render(&site::agent_table(&shown))),
         };
         let routes = agent.routes().merge(server::routes(site));
-        let serving = tokio::spawn(server::serve(listener, routes, shutdown.clone()));
+        // Until the agent has ended: what other agents pass on meanwhile is refused, not lost with its connection.
+        let (stop, stopped) = shutdown::channel();
+        let serving = tokio::spawn(server::serve(listener, routes, stopped));
         let result = agent.run(shutdown).await;
+        stop.fire();
         if result.is_err() {
             // Nobody has told it to end.
             serving.abort();
