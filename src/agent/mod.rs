@@ -154,8 +154,5 @@ fn cache_folder(configured: &str) -> PathBuf {
     if !configured.is_empty() {
         return PathBuf::from(configured);
     }
-    let home =
-        || std::env::var_os("HOME").filter(|home| !home.is_empty()).map(|home| PathBuf::from(home).join(".cache"));
-    let base = std::env::var_os("XDG_CACHE_HOME").filter(|base| !base.is_empty()).map(PathBuf::from).or_else(home);
-    base.unwrap_or_else(std::env::temp_dir).join("pilotlight")
+    config::folders::cache().unwrap_or_else(|| std::env::temp_dir().join("pilotlight"))
 }

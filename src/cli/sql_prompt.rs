@@ -10,6 +10,8 @@ use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Context, Editor, Helper};
 
+use crate::config::folders;
+
 /// What `\?` says.
 pub(super) const HELP: &str = "A statement ends with a semicolon, and may have many lines; Tab completes names, the arrows go through \
                                what was asked before.\n  \\d        what tables there are\n  \\d TABLE  its columns\n  \\?        this help\n  \
@@ -72,9 +74,7 @@ impl Prompt {
         names.sort_unstable();
         let mut editor = Editor::new()?;
         editor.set_helper(Some(Names(names)));
-        let folder = |name: &str| std::env::var_os(name).filter(|folder| !folder.is_empty()).map(PathBuf::from);
-        let state = folder("XDG_STATE_HOME").or_else(|| folder("HOME").map(|home| home.join(".local/state")));
-        let history = state.map(|state| state.join("pilotlight/sql_history"));
+        let history = folders::state().map(|state| state.join("sql_history"));
         if let Some(file) = &history {
             // Without it, only what is said now is remembered.
             let _ = editor.load_history(file);

@@ -1,10 +1,8 @@
 //! `[checkpoint]`
 
-use std::path::PathBuf;
-
 use serde::Deserialize;
 
-use super::{Error, Millis, ensure};
+use super::{Error, Millis, ensure, folders};
 
 /// Where the state of partitions is kept, and how often.
 #[derive(Debug, Clone, Deserialize)]
@@ -31,9 +29,7 @@ impl Checkpoint {
         if !self.url.is_empty() {
             return self.url.clone();
         }
-        let folder = |name: &str| std::env::var_os(name).filter(|folder| !folder.is_empty()).map(PathBuf::from);
-        let data = folder("XDG_DATA_HOME").or_else(|| folder("HOME").map(|home| home.join(".local/share")));
-        let folder = data.unwrap_or_else(std::env::temp_dir).join("pilotlight/checkpoints");
+        let folder = folders::data().unwrap_or_else(|| std::env::temp_dir().join("pilotlight")).join("checkpoints");
         url::Url::from_directory_path(&folder).map_or_else(|()| folder.display().to_string(), String::from)
     }
 }

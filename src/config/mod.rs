@@ -5,6 +5,7 @@ mod agent;
 mod backends;
 mod checkpoint;
 mod duration;
+pub mod folders;
 mod history;
 mod input;
 mod kafka;

@@ -205,7 +205,7 @@ impl Node {
             return Err(InvokeError::FunctionName(request.function.len()));
         }
         let began = Instant::now();
-        let started_at_ms = self.now_ms();
+        let started_at_ms = self.wall_ms();
         let id = format!("{:032x}", rand::random::<u128>());
         let spec = self.spec(&request.app)?;
 
@@ -248,7 +248,7 @@ impl Node {
             app: &request.app,
             function: &request.function,
             activation_id: id,
-            deadline_ms: self.now_ms() + limit.as_millis() as i64,
+            deadline_ms: self.wall_ms() + limit.as_millis() as i64,
             value: &request.arguments,
         };
         let result = instance.runtime.run(&run, limit).await;

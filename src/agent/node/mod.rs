@@ -1,6 +1,7 @@
 //! One node of the fleet: carries out what the warm set wants; [`invoke`] executes invocations, [`loading`] has their
 //! apps loaded, [`fetching`] gets their code, [`totals`] tells people.
 
+mod clock;
 mod fetching;
 mod invoke;
 mod loading;
@@ -15,7 +16,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use tracing::{debug, info};
 
 use crate::config;
-use crate::model::{Decision, Version, now_ms};
+use crate::model::{Decision, Version};
 use crate::telemetry::AgentMetrics;
 
 use super::backend::{Backends, Runtime};
@@ -26,6 +27,7 @@ use super::pool::Pools;
 use super::prefetch::{CodeStore, Need};
 use super::registry::{AppSpec, Registry};
 use super::warm_set::{Unload, WarmSet};
+use clock::Clock;
 use totals::Counts;
 
 pub use invoke::{InvokeError, Outcome, Request};
@@ -90,18 +92,6 @@ struct Instance {
     place: Place,
 }
 
-/// Wall-clock time that never steps: the clock is read once, the rest is measured.
-struct Clock {
-    began_ms: i64,
-    began: Instant,
-}
-
-impl Clock {
-    fn now_ms(&self) -> i64 {
-        self.began_ms + self.began.elapsed().as_millis() as i64
-    }
-}
-
 impl Node {
     pub(super) fn new(
         settings: &config::Agent,
@@ -118,7 +108,7 @@ impl Node {
         let node = Self(Arc::new(Inner {
             name: settings.node_name(),
             speed,
-            clock: Clock { began_ms: now_ms(), began: Instant::now() },
+            clock: Clock::new(),
             warm: Mutex::new(warm),
             pools: Mutex::new(Pools::new(&settings.runtimes, settings.pool_quantile, hour_ms)),
             backends,
@@ -151,6 +141,7 @@ impl Node {
 
     /// Takes a decision of a partition of the control topic over.
     pub(super) fn decide(&self, decision: &Decision, partition: i32) {
+        let decision = &*self.0.clock.decision(decision);
         let (unloads, acts) = {
             let mut warm = self.warm();
             // Under the lock: an app that is registered right now is either seen here, or finds the decision.
@@ -329,7 +320,7 @@ impl Node {
     fn note(&self, app: &str, kind: journal::Kind, detail: impl Into<String>) {
         let detail = detail.into();
         debug!(app, ?kind, "{detail}");
-        self.0.journal.add(self.now_ms(), app, kind, detail);
+        self.0.journal.add(self.wall_ms(), app, kind, detail);
     }
 
     fn is_closing(&self) -> bool {
@@ -338,6 +329,11 @@ impl Node {
 
     fn now_ms(&self) -> i64 {
         self.0.clock.now_ms()
+    }
+
+    /// Now, as it is told to others.
+    fn wall_ms(&self) -> i64 {
+        self.0.clock.wall_ms(self.now_ms())
     }
 
     fn warm(&self) -> MutexGuard<'_, Warm> {

@@ -79,7 +79,11 @@ impl Node {
 
     /// What is loaded, and when that will change.
     pub fn warm_view(&self) -> Vec<AppView> {
-        self.warm().set.view(self.now_ms())
+        let mut apps = self.warm().set.view(self.now_ms());
+        for app in &mut apps {
+            app.idle_since_ms = app.idle_since_ms.map(|at_ms| self.0.clock.wall_ms(at_ms));
+        }
+        apps
     }
 
     /// The pools.
