@@ -4,7 +4,8 @@
 //! As in "Serverless in the Wild" (Shahrad et al., ATC 2020, §5.3): eight hours of 68 apps of middle popularity, against a
 //! fixed keep-alive of 10 minutes. The sample is fixed: of the apps between the quartiles of the number of invocations, in
 //! the order of their names, evenly spaced ones. `PILOTLIGHT_BENCH_SPEED` says how many times as fast it is played (default
-//! 60: eight minutes a policy), `PILOTLIGHT_BENCH_PICTURES` into which folder pictures go.
+//! 60: eight minutes a policy), `PILOTLIGHT_BENCH_PICTURES` into which folder pictures go. Runtimes are processes, and
+//! containers where a Docker engine can be started; with pools and without.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a benchmark")]
 
 #[path = "../tests/support/mod.rs"]
@@ -16,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use pilotlight::simulate::plot;
+use support::docker::{Engine, IMAGE};
 use support::program::{Program, run};
 
 const POLICIES: [(&str, &str); 3] = [("fixed", "fixed, 10 min"), ("hybrid", "hybrid"), ("frontier", "frontier")];
@@ -45,8 +47,16 @@ fn main() {
     let sample = tempfile::tempdir().unwrap();
     let invocations = write_sample(&trace, sample.path());
     println!("{APPS} apps, {invocations} invocations in 8 hours, {speed} times as fast\n");
-    for (title, slug, pool) in [("no pools", "no-pools", 0), ("pools of 2 to 8", "pools", 2)] {
-        println!("process backend, python3, {title}\n");
+    let engine = Engine::start();
+    let container = engine.as_ref().map(|engine| {
+        vec![format!("agent.docker.host={}", engine.host()), format!("agent.runtimes.python3.image={IMAGE}")]
+    });
+    let backends = [("process", Some(Vec::new())), ("docker", container)];
+    let backends = backends.into_iter().filter_map(|(name, settings)| Some((name, settings?)));
+    for ((backend, settings), (title, pool)) in
+        backends.flat_map(|backend| [("no pools", 0), ("pools of 2 to 8", 2)].map(|pools| (backend.clone(), pools)))
+    {
+        println!("{backend} backend, python3, {title}\n");
         println!(
             "| policy | cold | prewarmed | warm | start overhead, ms: mean | p99 | of later invocations: mean | p99 | response, s: mean | p99 | idle memory, GB·h |"
         );
@@ -54,14 +64,14 @@ fn main() {
         let outcomes: Vec<_> = POLICIES
             .iter()
             .map(|(policy, name)| {
-                let outcome = play(sample.path(), policy, pool, speed);
+                let outcome = play(sample.path(), policy, pool, &settings, speed);
                 print(name, &outcome);
                 (*name, outcome)
             })
             .collect();
         println!();
         if let Ok(folder) = std::env::var("PILOTLIGHT_BENCH_PICTURES") {
-            draw(Path::new(&folder), slug, &outcomes);
+            draw(Path::new(&folder), &format!("{backend}-pool-{pool}"), &outcomes);
         }
     }
 }
@@ -96,7 +106,7 @@ fn write_sample(trace: &Path, folder: &Path) -> u64 {
     chosen.values().copied().sum()
 }
 
-fn play(sample: &Path, policy: &str, pool: usize, speed: f64) -> Outcome {
+fn play(sample: &Path, policy: &str, pool: usize, backend: &[String], speed: f64) -> Outcome {
     let mut settings = pilotlight::config::Settings::load(Some("/dev/null".as_ref()), &[]).unwrap();
     let bus = pilotlight::bus::Embedded::start(&mut settings).unwrap();
     let servers = bus.bootstrap_servers();
@@ -112,7 +122,7 @@ fn play(sample: &Path, policy: &str, pool: usize, speed: f64) -> Outcome {
         .collect();
     let mut arguments = vec!["agent"];
     arguments.extend(common);
-    pools.iter().for_each(|pool| arguments.extend(["--set", pool]));
+    pools.iter().chain(backend).for_each(|setting| arguments.extend(["--set", setting]));
     let agent = Program::start_ready(&arguments);
     let out = tempfile::NamedTempFile::new().unwrap();
     let played = AtomicBool::new(false);
