@@ -42,6 +42,39 @@ fn every_arrival_is_an_invocation_that_is_answered() {
 }
 
 #[test]
+fn an_agent_with_tokens_is_played_against_with_one() {
+    let Some(trace) = support::trace("azure2021-head998") else { return };
+    let mut settings = pilotlight::config::Settings::load(Some("/dev/null".as_ref()), &[]).unwrap();
+    let bus = pilotlight::bus::Embedded::start(&mut settings).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, token: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, token).unwrap();
+        path.display().to_string()
+    };
+    let (ours, theirs) = (file("ours", "a-token-of-ours\n"), file("theirs", "some-other-token\n"));
+    let tokens = format!("agent.tokens.acme={ours}");
+    let servers = bus.bootstrap_servers();
+    let agent = ["agent", "--bootstrap-servers", &servers, "--set", "topics.create=false", "--set", &tokens];
+    let agent = Program::start_ready(&agent);
+
+    let trace = trace.to_str().unwrap();
+    let play = |more: &[&str]| {
+        let played = ["replay", trace, "--speed", "600", "--limit", "20", "--to", "agent", &agent.url];
+        let output = run(&[&played[..], more].concat());
+        (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    let (code, said) = play(&["--token-file", &ours]);
+    assert!(code == Some(0) && said.contains("20 answered, 0 failed"), "{said}");
+    for (more, expected) in [(&[][..], "a token is needed"), (&["--token-file", &theirs], "the token is not known")] {
+        let (code, said) = play(more);
+        assert!(code == Some(1) && said.contains(expected) && !said.contains("some-other-token"), "{said}");
+    }
+    let (code, said) = play(&["--token-file", "/nowhere"]);
+    assert!(code == Some(2) && said.contains("the token file '/nowhere' can't be read"), "{said}");
+}
+
+#[test]
 fn nobody_there_is_one_clear_line() {
     let Some(trace) = support::trace("azure2021-head998") else { return };
     let nobody = format!("http://127.0.0.1:{}", support::program::free_port());

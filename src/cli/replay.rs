@@ -11,7 +11,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use crate::bus::{self, Producer};
-use crate::config::Settings;
+use crate::config::{Settings, read_secret};
 use crate::shutdown::{self, Shutdown};
 use crate::simulate::traces::{Placement, Trace};
 use crate::simulate::{Drive, Summary, Target};
@@ -41,6 +41,9 @@ pub(super) struct Options {
     /// Runtime kind of the functions, with --to agent
     #[arg(long, value_name = "KIND", default_value = "sh")]
     runtime: String,
+    /// File with the token of the operator or a tenant, with --to agent, where that has tokens
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// Write a line for each invocation to a file (CSV), with --to agent
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -67,6 +70,9 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
         let bar = progress_bar(total);
         let showing = tokio::spawn(show_progress(bar.clone(), Arc::clone(&played)));
         let result = match words[..] {
+            ["bus"] if options.token_file.is_some() => {
+                Err(Usage("--token-file needs --to agent: Kafka's passwords are settings".to_owned()).into())
+            }
             ["bus"] if options.out.is_some() => {
                 Err(Usage("--out needs --to agent: only who invokes functions gets answers".to_owned()).into())
             }
@@ -102,7 +108,11 @@ async fn to_agent(
     options: &Options,
     shutdown: Shutdown,
 ) -> anyhow::Result<String> {
-    let target = Target::new(url)?;
+    let token = options
+        .token_file
+        .as_deref()
+        .map(|path| read_secret(path).map_err(|reason| Usage(format!("the token file '{}' {reason}", path.display()))));
+    let target = Target::new(url, token.transpose()?.as_deref())?;
     let mut registered = std::collections::HashSet::new();
     for function in trace.functions() {
         if registered.insert(&function.app) {

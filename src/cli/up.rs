@@ -230,7 +230,7 @@ impl<'a> Session<'a> {
         let url = format!("http://{}", self.settings.agent.listen);
         self.queries.serve_postgres(self.settings.query.listen()?).await?;
         self.wait_until_ready().await?;
-        let target = Target::new(&url)?;
+        let target = Target::new(&url, None)?;
         self.register(&target, play).await?;
         self.began = Instant::now();
         let speed = self.options.speed;

@@ -6,7 +6,8 @@ use std::time::Instant;
 use axum::http::Uri;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
-use hyper::header::HeaderMap;
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use hyper::http::request;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -24,6 +25,9 @@ pub enum TargetError {
     /// The agent's address is none.
     #[error("'{0}' is no address of an agent: expected http://HOST:PORT")]
     Url(String),
+    /// The token can't be sent.
+    #[error("the token can't be sent as a header: it must be printable ASCII")]
+    Token,
     /// The agent refused an app.
     #[error("the agent at {url} did not take app '{app}': {reason}")]
     Register {
@@ -41,6 +45,8 @@ pub enum TargetError {
 pub struct Target {
     client: Client<HttpConnector, Full<Bytes>>,
     url: String,
+    /// `Authorization`, where the agent asks for it.
+    authorization: Option<HeaderValue>,
     answers: Arc<Mutex<Vec<Answer>>>,
 }
 
@@ -89,15 +95,31 @@ pub struct Summary {
 }
 
 impl Target {
-    /// An agent at `http://HOST:PORT`. Makes no connection yet.
-    pub fn new(url: &str) -> Result<Self, TargetError> {
+    /// An agent at `http://HOST:PORT`, and the token of the operator or a tenant where it has tokens. Makes no connection
+    /// yet.
+    pub fn new(url: &str, token: Option<&str>) -> Result<Self, TargetError> {
         let url = url.trim_end_matches('/').to_owned();
         let parsed: Uri = url.parse().map_err(|_| TargetError::Url(url.clone()))?;
         if parsed.scheme_str() != Some("http") || parsed.host().is_none() {
             return Err(TargetError::Url(url));
         }
+        let authorization = token
+            .map(|token| {
+                let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| TargetError::Token)?;
+                value.set_sensitive(true);
+                Ok(value)
+            })
+            .transpose()?;
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Ok(Self { client, url, answers: Arc::default() })
+        Ok(Self { client, url, authorization, answers: Arc::default() })
+    }
+
+    fn request(&self, method: Method, path: &str) -> request::Builder {
+        let request = Request::builder().method(method).uri(format!("{}{path}", self.url));
+        match &self.authorization {
+            Some(authorization) => request.header(AUTHORIZATION, authorization),
+            None => request,
+        }
     }
 
     /// Registers an app whose functions take `{"sleep_ms": N}`, sleep for so long and answer.
@@ -106,9 +128,8 @@ impl Target {
         let (kind, source) = sleeper(runtime).ok_or_else(|| failed(format!("there is no sleeper for '{runtime}'")))?;
         let uri = format!("data:{kind};base64,{}", base64_of(source));
         let body = json!({"runtime": runtime, "memory_mb": memory_mb, "code": {"uri": uri}}).to_string();
-        let request = Request::builder()
-            .method(Method::PUT)
-            .uri(format!("{}/apps/{}", self.url, encode(app)))
+        let request = self
+            .request(Method::PUT, &format!("/apps/{}", encode(app)))
             .body(Full::new(body.into()))
             .map_err(|error| failed(error.to_string()))?;
         let response = self.client.request(request).await.map_err(|error| failed(chain(&error)))?;
@@ -127,8 +148,8 @@ impl Target {
     /// A call of a function of a sleeper, which is to take `sleep_ms`.
     pub(super) fn call(&self, at_ms: i64, function: &Function, sleep_ms: f64) -> Call {
         let body = json!({ "sleep_ms": sleep_ms }).to_string();
-        let uri = format!("{}/apps/{}/functions/{}", self.url, encode(&function.app), encode(&function.name));
-        let mut request = Request::builder().method(Method::POST).uri(uri);
+        let path = format!("/apps/{}/functions/{}", encode(&function.app), encode(&function.name));
+        let mut request = self.request(Method::POST, &path);
         if let Some(trigger) = function.trigger {
             request = request.header(TRIGGER_HEADER, trigger.name());
         }
