@@ -19,6 +19,7 @@ use support::{kafka, schema, topic, wait_for};
 const PATIENCE: Duration = Duration::from_secs(120);
 const NODES: [&str; 3] = ["a", "b", "c"];
 const APPS: usize = 24;
+const HOUR: Duration = Duration::from_secs(3600);
 
 fn app(i: usize) -> String {
     format!("app-{i}")
@@ -94,14 +95,14 @@ fn invoke(client: &ureq::Agent, url: &str, app: &str, id: &str) -> Option<Answer
 }
 
 /// Publishes, for each app, that it is to be loaded from `from` to `until` after now.
-fn decide(bootstrap: &str, apps: impl Iterator<Item = String>, from: Duration, until: Duration) {
+fn decide(bootstrap: &str, apps: impl Iterator<Item = String>, from: Duration, until: Duration, valid: Duration) {
     let producer: BaseProducer =
         ClientConfig::new().set("bootstrap.servers", bootstrap).set("partitioner", "murmur2_random").create().unwrap();
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
     for app in apps {
         let decision = json!({
             "app": app, "version": {"epoch": 0, "position": now_ms}, "decided_at_ms": now_ms, "policy": "fixed",
-            "regime": "override", "idle_since_ms": now_ms, "instances": 1, "valid_until_ms": now_ms + 3_600_000,
+            "regime": "override", "idle_since_ms": now_ms, "instances": 1, "valid_until_ms": now_ms + valid.as_millis() as i64,
             "windows": [{"from_ms": from.as_millis(), "until_ms": until.as_millis()}], "reason": "a test wants it"
         });
         let payload = decision.to_string();
@@ -146,7 +147,7 @@ fn whichever_is_asked_and_whichever_is_killed() {
     print_added_latency(&client, &agents);
 
     // Their decisions are acted on at their homes.
-    decide(&bootstrap, (0..APPS).map(app), Duration::from_millis(1), Duration::from_secs(3600));
+    decide(&bootstrap, (0..APPS).map(app), Duration::from_millis(1), HOUR, HOUR);
     let at_home = |agent: &Program, node: &str| {
         let apps = home_of.iter().filter(|(_, home)| *home == node).map(|(app, _)| app.clone());
         let apps: BTreeSet<String> = apps.collect();
@@ -306,15 +307,17 @@ fn print_added_latency(client: &ureq::Agent, agents: &[Program]) {
 fn without_kafka_each_goes_on_with_what_it_has() {
     let Some(mut broker) = kafka::Broker::start() else { return };
     let bootstrap = broker.bootstrap();
-    let agents: Vec<Program> = NODES[..2].iter().map(|node| start(&bootstrap, node, &[])).collect();
+    let agents = NODES.map(|node| start(&bootstrap, node, &["agent.default_keep_alive=3s"]));
     agents.iter().for_each(Program::wait_ready);
-    let both: Vec<&Program> = agents.iter().collect();
-    settled(&both, &NODES[..2]);
+    let all: Vec<&Program> = agents.iter().collect();
+    settled(&all, &NODES);
     (0..8).for_each(|i| agents[0].register(&app(i), "sh", "main() { echo '{}'; }"));
-    wait_for("the other knows them too", PATIENCE, || {
-        (agents[1].get_json("/apps").as_object().unwrap().len() == 8).then_some(())
+    wait_for("the others know them too", PATIENCE, || {
+        let know = |agent: &Program| agent.get_json("/apps").as_object().unwrap().len() == 8;
+        agents.iter().all(know).then_some(())
     });
-    decide(&bootstrap, (0..8).map(app), Duration::from_millis(1), Duration::from_secs(3600));
+    decide(&bootstrap, (0..6).map(app), Duration::from_millis(1), HOUR, HOUR);
+    decide(&bootstrap, (6..8).map(app), Duration::from_millis(1), HOUR, Duration::from_secs(45));
     let at_home = || -> Vec<BTreeSet<String>> { agents.iter().map(loaded).collect() };
     let before = wait_for("all are loaded", PATIENCE, || {
         let at_home = at_home();
@@ -322,6 +325,7 @@ fn without_kafka_each_goes_on_with_what_it_has() {
     });
 
     broker.stop();
+    let stopped = Instant::now();
     agents.iter().for_each(|agent| {
         wait_for("it is said", PATIENCE, || (agent.status("/readyz") == Some(503)).then_some(()));
     });
@@ -337,12 +341,18 @@ fn without_kafka_each_goes_on_with_what_it_has() {
     }
     wait_for("all are loaded where they were", PATIENCE, || (at_home() == before).then_some(()));
 
+    // What was decided for a while is over then, and the agents' own default holds.
+    std::thread::sleep(Duration::from_secs(60).saturating_sub(stopped.elapsed()));
+    let of_long = |apps: &BTreeSet<String>| apps.iter().filter(|name| **name < app(6)).cloned().collect();
+    let in_force: Vec<BTreeSet<String>> = before.iter().map(of_long).collect();
+    assert_eq!(at_home(), in_force);
+
     broker.restart();
     agents.iter().for_each(Program::wait_ready);
-    settled(&both, &NODES[..2]);
-    wait_for("each app is loaded at one agent", PATIENCE, || {
-        let all: BTreeSet<String> = at_home().into_iter().flatten().collect();
-        (all.len() == 8 && at_home().iter().map(BTreeSet::len).sum::<usize>() == 8).then_some(())
+    settled(&all, &NODES);
+    wait_for("each app that should be is loaded at one agent", PATIENCE, || {
+        let loaded: BTreeSet<String> = at_home().into_iter().flatten().collect();
+        (loaded.len() == 6 && at_home().iter().map(BTreeSet::len).sum::<usize>() == 6).then_some(())
     });
 }
 
