@@ -12,13 +12,20 @@ WITH functions AS (
     FROM function_durations
     WHERE count > 0
     GROUP BY app, function
+),
+durations AS (
+    SELECT 'minimum' AS kind, minimum_ms AS ms FROM functions
+    UNION ALL
+    SELECT 'average', average_ms FROM functions
+    UNION ALL
+    SELECT 'maximum', maximum_ms FROM functions
 )
 SELECT
     percentile,
-    nearest_rank(minimum_ms, percentile / 100.0) AS minimum_ms,
-    round(nearest_rank(average_ms, percentile / 100.0), 3) AS average_ms,
-    nearest_rank(maximum_ms, percentile / 100.0) AS maximum_ms
-FROM functions
+    nearest_rank(ms, percentile / 100.0) FILTER (WHERE kind = 'minimum') AS minimum_ms,
+    round(nearest_rank(ms, percentile / 100.0) FILTER (WHERE kind = 'average'), 3) AS average_ms,
+    nearest_rank(ms, percentile / 100.0) FILTER (WHERE kind = 'maximum') AS maximum_ms
+FROM durations
 CROSS JOIN (VALUES (1), (5), (25), (50), (75), (90), (95), (99)) AS percentiles(percentile)
 GROUP BY percentile
 ORDER BY percentile;

@@ -63,8 +63,16 @@ pub(super) const READING: [(&str, &str); 9] = [
 
 /// For members that hold a table of their partitions: another one is to take over soon, and the end of what is there is
 /// told.
-const KEEPING: [(&str, &str); 3] =
-    [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "1000"), ("enable.partition.eof", "true")];
+const KEEPING: [(&str, &str); 5] = [
+    ("session.timeout.ms", "6000"),
+    ("heartbeat.interval.ms", "1000"),
+    ("enable.partition.eof", "true"),
+    SIPS[0],
+    SIPS[1],
+];
+
+/// For tables, which are read once and need memory for better things: an answer is ten times as large when it is unpacked.
+const SIPS: [(&str, &str); 2] = [("fetch.max.bytes", "1048576"), ("max.partition.fetch.bytes", "262144")];
 
 /// Changes of ownership that were not followed yet.
 #[derive(Debug, Default)]
@@ -315,7 +323,7 @@ impl TableConsumer {
     /// `purpose` is what that is for, as the log says it.
     pub fn open(kafka: &Kafka, topic: &str, purpose: &'static str) -> Result<Self, Error> {
         // A single record is to be seen at once.
-        let mut options = client::options(kafka, &[&READING[..], &[("fetch.min.bytes", "1")]].concat());
+        let mut options = client::options(kafka, &[&READING[..], &SIPS, &[("fetch.min.bytes", "1")]].concat());
         // Never used, but librdkafka wants one for assigning; never the user's, which is a pipeline's.
         options.set("group.id", "pilotlight-table").set("enable.partition.eof", "true");
         let context = client::Context::new(purpose, kafka, ());

@@ -7,7 +7,7 @@ use datafusion::arrow::array::{ArrayRef, BooleanArray, Int32Array, StringArray, 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::pruning::PruningStatistics;
-use datafusion::common::{Column, DFSchema, ScalarValue};
+use datafusion::common::{Column, DFSchema, ScalarValue, project_schema};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
@@ -22,6 +22,7 @@ use datafusion::physical_expr::expressions::col;
 use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::prelude::SessionContext;
 
 use crate::query::COMMENT;
@@ -94,6 +95,9 @@ impl Files {
         };
         files.retain(|listed| counts(&listed.file.name));
         self.prune(state, filters, &mut files)?;
+        if files.is_empty() {
+            return Ok(Arc::new(EmptyExec::new(project_schema(self.columns.table_schema(), projection)?)));
+        }
         let partitioned: Vec<_> = files.iter().map(|listed| self.partitioned(listed)).collect();
         // What a file says of itself is read once.
         let known = state.runtime_env().cache_manager.get_file_metadata_cache();

@@ -33,7 +33,7 @@ const NAMED_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN;
 pub enum Error {
     /// It can't be read, planned or run.
     #[error("{}", in_words(.0))]
-    Query(#[from] DataFusionError),
+    Query(DataFusionError),
     /// It would change something.
     #[error("{0} is not allowed: tables can only be read; what can be asked is SELECT, EXPLAIN, DESCRIBE and SHOW")]
     ReadOnly(&'static str),
@@ -43,6 +43,13 @@ pub enum Error {
     /// There is nothing to run.
     #[error("there is no statement; one is expected, such as SELECT app FROM apps")]
     Empty,
+}
+
+impl From<DataFusionError> for Error {
+    /// All that is to be said of it is said by this one.
+    fn from(error: DataFusionError) -> Self {
+        Self::Query(error)
+    }
 }
 
 /// The rows of an answer, which are made as they are read.
@@ -130,11 +137,11 @@ impl Engine {
     }
 }
 
-/// The statements in a text; the text as it is where it can't be read, for whoever runs it to say why.
+/// The statements in a text; the text as it is where it is one, or can't be read, for whoever runs it to say why.
 pub fn split(text: &str) -> Vec<String> {
     match DFParser::parse_sql(text) {
-        Ok(statements) => statements.iter().map(ToString::to_string).collect(),
-        Err(_) => vec![text.to_owned()],
+        Ok(statements) if statements.len() != 1 => statements.iter().map(ToString::to_string).collect(),
+        _ => vec![text.to_owned()],
     }
 }
 

@@ -8,13 +8,12 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::FunctionRegistry;
-use datafusion::functions::expr_fn::{ceil, concat, floor, greatest, sqrt};
-use datafusion::functions_aggregate::array_agg::array_agg_udaf;
+use datafusion::functions::expr_fn::{ceil, concat, floor, greatest, split_part, sqrt};
 use datafusion::functions_aggregate::average::avg_udaf;
 use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::functions_aggregate::min_max::max_udaf;
 use datafusion::functions_aggregate::stddev::stddev_pop_udaf;
-use datafusion::functions_nested::expr_fn::{array_element, array_sort};
+use datafusion::functions_aggregate::string_agg::string_agg_udaf;
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawAggregateExpr, RawWindowExpr};
@@ -24,6 +23,9 @@ use datafusion::prelude::SessionContext;
 use super::SLACK;
 use super::classes::{CLASSES, FASTEST, MINUTE_MS, OUT_OF_BOUNDS};
 use super::variation::NO_VARIANCE;
+
+/// What stands between numbers in a text.
+const BETWEEN: &str = " ";
 
 /// Has statements planned without our functions; those that can't be spelled out are refused.
 pub fn spell_out(context: &SessionContext) -> Result<()> {
@@ -42,10 +44,15 @@ impl ExprPlanner for Standard {
             let (values, filter) = (vec![value.clone()], call.filter.clone());
             Expr::AggregateFunction(AggregateFunction::new_udf(aggregate, values, false, filter, vec![], None))
         };
+        let in_order = |value: &Expr| {
+            let values = vec![cast(value.clone(), DataType::Utf8), lit(BETWEEN)];
+            let (filter, order) = (call.filter.clone(), vec![value.clone().sort(true, false)]);
+            Expr::AggregateFunction(AggregateFunction::new_udf(string_agg_udaf(), values, false, filter, order, None))
+        };
         let spelled_out = match (call.func.name(), &call.args[..]) {
             (name @ ("cv" | "nearest_rank"), _) if call.distinct => return Err(unknown(name, " of DISTINCT values")),
             ("cv", [x]) => cv(of, &number(x))?,
-            ("nearest_rank", [x, p]) => nearest_rank(of, &number(x), &number(p))?,
+            ("nearest_rank", [x, p]) => nearest_rank(of, in_order, &number(x), &number(p))?,
             _ => return Ok(PlannerResult::Original(call)),
         };
         let RawAggregateExpr { func, args, distinct, filter, order_by, null_treatment } = call;
@@ -104,15 +111,24 @@ fn cv_of_sums(n: &Expr, sum: Expr, sum_of_squares: Expr) -> Result<Expr> {
     when(n.clone().gt_eq(lit(2.0)).and(mean.clone().not_eq(lit(0.0))), sqrt(variance) / mean).end()
 }
 
-fn nearest_rank(of: impl Fn(Arc<AggregateUDF>, &Expr) -> Expr, x: &Expr, p: &Expr) -> Result<Expr> {
+/// Executors know no function of lists, so the numbers are a text in between, in which each is written to be read again as
+/// it was.
+fn nearest_rank(
+    of: impl Fn(Arc<AggregateUDF>, &Expr) -> Expr,
+    in_order: impl Fn(&Expr) -> Expr,
+    x: &Expr,
+    p: &Expr,
+) -> Result<Expr> {
     let (n, p) = (number(&of(count_udaf(), x)), of(max_udaf(), p));
-    let sorted = array_sort(of(array_agg_udaf(), x), lit("ASC"), lit("NULLS LAST"));
     let rank = greatest(vec![ceil(p.clone() * n.clone() - lit(SLACK) * n), lit(1.0)]);
     // No function raises an error; a text that is no number does.
     let found = concat(vec![lit("nearest_rank: found p = "), p.clone(), lit(", expected a share from 0 to 1")]);
-    when(p.clone().between(lit(0.0), lit(1.0)), array_element(sorted, cast(rank, DataType::Int64)))
-        .when(p.is_not_null(), number(&found))
-        .end()
+    when(
+        p.clone().between(lit(0.0), lit(1.0)),
+        number(&split_part(in_order(x), lit(BETWEEN), cast(rank, DataType::Int64))),
+    )
+    .when(p.is_not_null(), number(&found))
+    .end()
 }
 
 fn rate_class(per_day: &Expr) -> Result<Expr> {
