@@ -5,7 +5,8 @@
 //! fixed keep-alive of 10 minutes. The sample is fixed: of the apps between the quartiles of the number of invocations, in
 //! the order of their names, evenly spaced ones. `PILOTLIGHT_BENCH_SPEED` says how many times as fast it is played (default
 //! 60: eight minutes a policy), `PILOTLIGHT_BENCH_PICTURES` into which folder pictures go. Runtimes are processes, and
-//! containers where a Docker engine can be started; with pools and without.
+//! containers where a Docker engine can be started (`PILOTLIGHT_BENCH_BACKEND=process` or `docker` for one of them); with
+//! pools and without.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a benchmark")]
 
 #[path = "../tests/support/mod.rs"]
@@ -52,7 +53,9 @@ fn main() {
         vec![format!("agent.docker.host={}", engine.host()), format!("agent.runtimes.python3.image={IMAGE}")]
     });
     let backends = [("process", Some(Vec::new())), ("docker", container)];
-    let backends = backends.into_iter().filter_map(|(name, settings)| Some((name, settings?)));
+    let wanted = std::env::var("PILOTLIGHT_BENCH_BACKEND").ok();
+    let wanted = |name: &str| wanted.as_deref().is_none_or(|wanted| wanted == name);
+    let backends = backends.into_iter().filter_map(|(name, settings)| Some((name, settings?)).filter(|_| wanted(name)));
     for ((backend, settings), (title, pool)) in
         backends.flat_map(|backend| [("no pools", 0), ("pools of 2 to 8", 2)].map(|pools| (backend.clone(), pools)))
     {

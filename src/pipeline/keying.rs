@@ -24,7 +24,8 @@ use crate::telemetry::{Kind, PipelineMetrics};
 
 use super::merge::{Merge, Waiting};
 use super::reading::{Reader, received_ms};
-use super::{BATCH_MESSAGES, BATCH_TIME, Error, Status};
+use super::status::Status;
+use super::{BATCH_MESSAGES, BATCH_TIME, Error};
 
 /// A message that was written longer ago than this (ms) waits for those of other partitions that may be earlier,
 const OLD_MS: i64 = 1_000;

@@ -15,9 +15,9 @@ use crate::history::Piece;
 use crate::model::{now_ms, window_columns};
 use crate::state::Shape;
 
-use super::Status;
 use super::checkpointer::{Checkpointer, Partition};
 use super::shard::{Decider, Entry};
+use super::status::Status;
 
 /// The flow stands still while a look is taken; for so many times as long it goes on before the next one is. Who asks
 /// meanwhile sees the last one.
