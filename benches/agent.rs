@@ -1,5 +1,5 @@
 //! What the agent adds to an invocation, what starts cost, and how long a million decisions take to load:
-//! `cargo bench --bench agent`. Ratios and figures of one run; the clients run on the same processors.
+//! `cargo bench --bench agent`, or `-- decisions` for one of `warm`, `starts` and `decisions`. Ratios and figures of one run; the clients run on the same processors.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a benchmark")]
 
 #[path = "../tests/support/mod.rs"]
@@ -27,9 +27,17 @@ fn main() {
     let mut settings = pilotlight::config::Settings::load(Some("/dev/null".as_ref()), &[]).unwrap();
     let bus = pilotlight::bus::Embedded::start(&mut settings).unwrap();
     let servers = bus.bootstrap_servers();
-    warm(&servers);
-    starts(&servers);
-    decisions();
+    let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let wanted = |name: &str| asked.is_empty() || asked.iter().any(|asked| asked == name);
+    if wanted("warm") {
+        warm(&servers);
+    }
+    if wanted("starts") {
+        starts(&servers);
+    }
+    if wanted("decisions") {
+        decisions();
+    }
 }
 
 fn agent(servers: &str, settings: &[&str]) -> Program {
@@ -143,10 +151,11 @@ fn starts(servers: &str) {
 fn decisions() {
     let Some(broker) = support::kafka::Broker::start() else { return };
     let bootstrap = broker.bootstrap();
-    support::topic::create_with(&bootstrap, &["pilotlight.decisions"], 8);
+    support::topic::create_with(&bootstrap, &["pilotlight.decisions", "pilotlight.apps", "pilotlight.agents"], 8);
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", &bootstrap)
         .set("compression.type", "lz4")
+        .set("partitioner", "murmur2_random")
         .set("linger.ms", "50")
         .set("queue.buffering.max.messages", "500000")
         .create()
