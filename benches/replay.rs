@@ -3,10 +3,10 @@
 //!
 //! As in "Serverless in the Wild" (Shahrad et al., ATC 2020, §5.3): eight hours of 68 apps of middle popularity, against a
 //! fixed keep-alive of 10 minutes. The sample is fixed: of the apps between the quartiles of the number of invocations, in
-//! the order of their names, evenly spaced ones. `PILOTLIGHT_BENCH_SPEED` says how many times as fast it is played (default
+//! the order of their names, evenly spaced ones; invocations are placed at random in their minutes. `PILOTLIGHT_BENCH_SPEED` says how many times as fast it is played (default
 //! 60: eight minutes a policy), `PILOTLIGHT_BENCH_PICTURES` into which folder pictures go. Runtimes are processes, and
-//! containers where a Docker engine can be started (`PILOTLIGHT_BENCH_BACKEND=process` or `docker` for one of them); with
-//! pools and without.
+//! containers where a Docker engine can be started; with pools and without: `cargo bench --bench replay -- docker no-pools`
+//! is one of these four.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a benchmark")]
 
 #[path = "../tests/support/mod.rs"]
@@ -53,13 +53,18 @@ fn main() {
         vec![format!("agent.docker.host={}", engine.host()), format!("agent.runtimes.python3.image={IMAGE}")]
     });
     let backends = [("process", Some(Vec::new())), ("docker", container)];
-    let wanted = std::env::var("PILOTLIGHT_BENCH_BACKEND").ok();
-    let wanted = |name: &str| wanted.as_deref().is_none_or(|wanted| wanted == name);
-    let backends = backends.into_iter().filter_map(|(name, settings)| Some((name, settings?)).filter(|_| wanted(name)));
-    for ((backend, settings), (title, pool)) in
-        backends.flat_map(|backend| [("no pools", 0), ("pools of 2 to 8", 2)].map(|pools| (backend.clone(), pools)))
+    let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let wanted = |name: &str| {
+        let others = asked.iter().all(|asked| asked.contains("pools") != name.contains("pools"));
+        others || asked.iter().any(|asked| asked == name)
+    };
+    let backends = backends.into_iter().filter(|(name, _)| wanted(name));
+    let backends = backends.filter_map(|(name, settings)| Some((name, settings?)));
+    let pools: Vec<_> = [("no-pools", 0), ("pools", 2)].into_iter().filter(|(name, _)| wanted(name)).collect();
+    for ((backend, settings), (slug, pool)) in
+        backends.flat_map(|backend| pools.iter().map(move |pools| (backend.clone(), *pools)))
     {
-        println!("{backend} backend, python3, {title}\n");
+        println!("{backend} backend, python3, pools of {pool} to {}\n", 4 * pool);
         println!(
             "| policy | cold | prewarmed | warm | start overhead, ms: mean | p99 | of later invocations: mean | p99 | response, s: mean | p99 | idle memory, GB·h |"
         );
@@ -74,7 +79,7 @@ fn main() {
             .collect();
         println!();
         if let Ok(folder) = std::env::var("PILOTLIGHT_BENCH_PICTURES") {
-            draw(Path::new(&folder), &format!("{backend}-pool-{pool}"), &outcomes);
+            draw(Path::new(&folder), &format!("{backend}-{slug}"), &outcomes);
         }
     }
 }
@@ -146,6 +151,8 @@ fn play(sample: &Path, policy: &str, pool: usize, backend: &[String], speed: f64
             sample,
             "--speed",
             &speed_flag,
+            "--placement",
+            "uniform",
             "--runtime",
             "python3",
             "--to",

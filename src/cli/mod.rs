@@ -5,6 +5,7 @@ mod budget;
 mod check;
 mod generate;
 mod pipeline;
+mod placement;
 mod queries;
 mod replay;
 mod report;

@@ -13,9 +13,10 @@ use indicatif::ProgressBar;
 use crate::bus::{self, Producer};
 use crate::config::{Settings, read_secret};
 use crate::shutdown::{self, Shutdown};
-use crate::simulate::traces::{Placement, Trace};
+use crate::simulate::traces::Trace;
 use crate::simulate::{Drive, Summary, Target};
 
+use super::placement::Placing;
 use super::{Common, Usage, block_on, open_trace, parse_speed, progress_bar};
 
 /// Options of `replay`.
@@ -24,9 +25,8 @@ use super::{Common, Usage, block_on, open_trace, parse_speed, progress_bar};
     override_usage = "pilotlight replay <DIR> [OPTIONS]",
     after_help = "Examples:\n  pilotlight replay azure2021 --speed 600\n  \
                         pilotlight replay azure2019 --speed 60 --to agent http://127.0.0.1:7466 --out answers.csv\n\n\
-                        Give `pipeline` and `agent` the same --speed. Invocations that a trace only counts per minute are\n\
-                        placed evenly in it. With --to agent, every app is registered with a function that sleeps for as\n\
-                        long as the trace says."
+                        Give `pipeline` and `agent` the same --speed. With --to agent, every app is registered with a\n\
+                        function that sleeps for as long as the trace says."
 )]
 pub(super) struct Options {
     /// Folder of an Azure Functions trace, 2019 or 2021, or a single file of one; .gz is fine
@@ -35,6 +35,8 @@ pub(super) struct Options {
     /// How many times as fast as real time
     #[arg(long, value_name = "N", default_value = "1", value_parser = parse_speed)]
     speed: f64,
+    #[command(flatten)]
+    placing: Placing,
     /// Where to: `bus`, or `agent URL`
     #[arg(long, num_args = 1..=2, value_names = ["bus|agent", "URL"], default_value = "bus")]
     to: Vec<String>,
@@ -59,7 +61,9 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
     let played = Arc::new(AtomicU64::new(0));
     let drive = Drive {
         functions: trace.functions(),
-        arrivals: Box::new(trace.arrivals(Placement::Even).take(usize::try_from(total).unwrap_or(usize::MAX))),
+        arrivals: Box::new(
+            trace.arrivals(options.placing.placement()).take(usize::try_from(total).unwrap_or(usize::MAX)),
+        ),
         speed: options.speed,
         progress: &played,
     };

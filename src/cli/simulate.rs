@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::server::Table;
-use crate::simulate::traces::Placement;
 use crate::simulate::{Contender, Outcome, PARTS, Rules, plot, simulate};
 
 use super::budget::Budget;
+use super::placement::Placing;
 use super::{Common, open_workload, progress_bar_of, site};
 
 /// Options of `simulate`.
@@ -39,12 +39,8 @@ pub(super) struct Options {
     /// Whose cold starts count alike, for the policies that weigh them against memory
     #[arg(long, value_enum)]
     weight: Option<Weight>,
-    /// Where in its minute to place an invocation of which only the minute is known
-    #[arg(long, value_enum, default_value = "even")]
-    placement: PlacementKind,
-    /// For --placement uniform
-    #[arg(long, value_name = "N", default_value = "1")]
-    seed: u64,
+    #[command(flatten)]
+    placing: Placing,
     /// Draw cold starts by app, and cold starts against idle memory: a picture (.svg) or a page (.html)
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
@@ -59,14 +55,6 @@ enum Weight {
     Invocation,
     /// Every app's
     App,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum PlacementKind {
-    /// The i-th of k at (i + 0.5) / k of the minute
-    Even,
-    /// At random
-    Uniform,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -87,10 +75,7 @@ pub(super) fn run(common: &Common, options: &Options) -> anyhow::Result<()> {
     let contenders = policies.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     options.plot.as_deref().map(plot::check).transpose()?;
     let trace = open_workload(&options.trace, &settings)?;
-    let placement = match options.placement {
-        PlacementKind::Even => Placement::Even,
-        PlacementKind::Uniform => Placement::Uniform { seed: options.seed },
-    };
+    let placement = options.placing.placement();
     let bar = progress_bar_of(PARTS * contenders.len() as u64, "parts");
     let rules = Rules { placement, default_memory_mb: settings.policy.default_memory_mb };
     let outcomes = simulate(&trace, &contenders, rules, |done| bar.set_position(done));
