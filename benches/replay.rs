@@ -3,10 +3,10 @@
 //!
 //! As in "Serverless in the Wild" (Shahrad et al., ATC 2020, §5.3): eight hours of 68 apps of middle popularity, against a
 //! fixed keep-alive of 10 minutes. The sample is fixed: of the apps between the quartiles of the number of invocations, in
-//! the order of their names, evenly spaced ones; invocations are placed at random in their minutes. `PILOTLIGHT_BENCH_SPEED` says how many times as fast it is played (default
-//! 60: eight minutes a policy), `PILOTLIGHT_BENCH_PICTURES` into which folder pictures go. Runtimes are processes, and
-//! containers where a Docker engine can be started; with pools and without: `cargo bench --bench replay -- docker no-pools`
-//! is one of these four.
+//! the order of their names, evenly spaced ones; invocations are placed at random in their minutes. All policies are played
+//! at the same time, each at an agent of its own. `PILOTLIGHT_BENCH_SPEED` says how many times as fast (default 20: 24
+//! minutes), `PILOTLIGHT_BENCH_PICTURES` into which folder pictures go. Runtimes are processes, and containers where a Docker
+//! engine can be started; with pools and without: `cargo bench --bench replay -- docker no-pools` is one of these four.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a benchmark")]
 
 #[path = "../tests/support/mod.rs"]
@@ -21,7 +21,12 @@ use pilotlight::simulate::plot;
 use support::docker::{Engine, IMAGE};
 use support::program::{Program, run};
 
-const POLICIES: [(&str, &str); 3] = [("fixed", "fixed, 10 min"), ("hybrid", "hybrid"), ("frontier", "frontier")];
+const POLICIES: [(&str, &str); 4] = [
+    ("fixed", "fixed, 10 min"),
+    ("hybrid", "hybrid"),
+    ("frontier", "frontier"),
+    ("frontier:price=800GBs", "frontier, 800 GB·s"),
+];
 const APPS: usize = 68;
 /// The columns of an invocation file before its minutes.
 const NAMES: usize = 4;
@@ -43,7 +48,7 @@ struct Outcome {
 }
 
 fn main() {
-    let speed: f64 = std::env::var("PILOTLIGHT_BENCH_SPEED").map_or(60.0, |speed| speed.parse().unwrap());
+    let speed: f64 = std::env::var("PILOTLIGHT_BENCH_SPEED").map_or(20.0, |speed| speed.parse().unwrap());
     let Some(trace) = support::trace("azure2019-d07-sample") else { return };
     let sample = tempfile::tempdir().unwrap();
     let invocations = write_sample(&trace, sample.path());
@@ -69,14 +74,17 @@ fn main() {
             "| policy | cold | prewarmed | warm | start overhead, ms: mean | p99 | of later invocations: mean | p99 | response, s: mean | p99 | idle memory, GB·h |"
         );
         println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
-        let outcomes: Vec<_> = POLICIES
-            .iter()
-            .map(|(policy, name)| {
-                let outcome = play(sample.path(), policy, pool, &settings, speed);
-                print(name, &outcome);
-                (*name, outcome)
-            })
-            .collect();
+        let outcomes: Vec<_> = std::thread::scope(|scope| {
+            let (sample, settings) = (sample.path(), &settings);
+            let playing = POLICIES.map(|(policy, name)| {
+                let node = format!("agent.node={}", policy.replace(':', "-").replace('=', "-"));
+                (name, scope.spawn(move || play(sample, policy, pool, &[&settings[..], &[node]].concat(), speed)))
+            });
+            playing.into_iter().map(|(name, outcome)| (name, outcome.join().unwrap())).collect()
+        });
+        for (name, outcome) in &outcomes {
+            print(name, outcome);
+        }
         println!();
         if let Ok(folder) = std::env::var("PILOTLIGHT_BENCH_PICTURES") {
             draw(Path::new(&folder), &format!("{backend}-{slug}"), &outcomes);
