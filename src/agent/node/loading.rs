@@ -1,10 +1,12 @@
 //! Having apps loaded: for invocations, and ahead of them.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
 use hyper::body::Bytes;
+use tokio::sync::SemaphorePermit;
 use tracing::debug;
 
 use crate::agent::backend::Runtime;
@@ -82,6 +84,12 @@ impl Node {
         }
     }
 
+    /// One of the turns to create runtimes and load code into them, of which there are so many that a storm of loads does not
+    /// slow down each of them.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, InvokeError> {
+        self.0.loading.acquire().await.map_err(|_| InvokeError::Closing)
+    }
+
     /// Loads an app whose `code` is brought meanwhile.
     pub(super) async fn load(
         &self,
@@ -94,27 +102,41 @@ impl Node {
         let is_pooled = matches!(origin, Origin::Pooled(_));
         let stem = async {
             match origin {
-                Origin::Pooled(stem) | Origin::Used(stem) => Ok(stem),
+                Origin::Pooled(stem) | Origin::Used(stem) => Ok((stem, None)),
                 Origin::New(place) => {
-                    let _turn = self.0.loading.acquire().await.map_err(|_| InvokeError::Closing)?;
+                    let turn = self.turn().await?;
                     let started = self.0.backends.start(&spec.runtime, spec.memory_mb).await;
                     let runtime = started.map_err(|source| InvokeError::Start { app: app.to_owned(), source })?;
-                    Ok((runtime, place))
+                    Ok(((runtime, place), Some(turn)))
                 }
             }
         };
-        // A server that does not answer must not take a turn that others need.
-        let (code, stem) = tokio::join!(code, stem);
-        let (code, (mut runtime, place)) = match (code, stem) {
+        let (code, stem) = {
+            let (mut code, mut stem) = (pin!(code), pin!(stem));
+            tokio::select! {
+                biased;
+                code = &mut code => (code, stem.await),
+                // A server that does not answer must not take a turn that others need.
+                stem = &mut stem => {
+                    let stem = stem.map(|(stem, _turn)| (stem, None));
+                    (code.await, stem)
+                }
+            }
+        };
+        let (code, ((mut runtime, place), turn)) = match (code, stem) {
             (Ok(code), stem) => (code, stem?),
             (Err(error), stem) => {
-                if is_pooled && let Ok(stem) = stem {
+                if is_pooled && let Ok((stem, _)) = stem {
                     self.give_back(&spec.runtime, stem);
                 }
                 return Err(error);
             }
         };
-        let _turn = self.0.loading.acquire().await.map_err(|_| InvokeError::Closing)?;
+        // The same turn, if it can be: a runtime that was started has most of its own start still to do.
+        let _turn = match turn {
+            Some(turn) => turn,
+            None => self.turn().await?,
+        };
         let code = match code {
             Some(code) => code,
             None => self.code(app, &spec).await?,
