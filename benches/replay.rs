@@ -77,7 +77,7 @@ fn main() {
         let outcomes: Vec<_> = std::thread::scope(|scope| {
             let (sample, settings) = (sample.path(), &settings);
             let playing = POLICIES.map(|(policy, name)| {
-                let node = format!("agent.node={}", policy.replace(':', "-").replace('=', "-"));
+                let node = format!("agent.node={}", policy.replace([':', '='], "-"));
                 (name, scope.spawn(move || play(sample, policy, pool, &[&settings[..], &[node]].concat(), speed)))
             });
             playing.into_iter().map(|(name, outcome)| (name, outcome.join().unwrap())).collect()
